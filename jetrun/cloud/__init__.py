@@ -1,0 +1,1 @@
+"""OpenStack: the narrow interface that the engine needs, and its openstacksdk adapter."""

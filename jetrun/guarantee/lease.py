@@ -1,0 +1,122 @@
+"""The lease: a run's claim on an instance until an absolute deadline. Grant, extend, ending, expiry; to and from text. Pure.
+
+The text is what stands in the description of the instance's Neutron port (255 characters at most), for example
+``jetrun1 granted run=20261120T1923-ab12 gen=1795202580 until=2026-11-20T21:23:00Z end=shelve owner=ada@lab``.
+What a person had written there before rides behind ``|`` and is put back at the end.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+
+from jetrun.guarantee.power import Disposition, RunId
+
+MAX_TEXT = 255
+"""Neutron's limit for a description, in characters. Source: Neutron API reference, ports, ``description``."""
+
+
+class LeaseState(StrEnum):
+    """Where a lease is in its life."""
+
+    GRANTED = "granted"
+    ENDING = "ending"
+    REAPING = "reaping"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """A run's claim on one instance.
+
+    Attributes:
+        generation: larger for every later lease of the same instance: the cloud time of the grant in Unix seconds.
+        until_at: the deadline, cloud time.
+        owner: user@host of the driver, for people.
+        outputs_collected: False until the run knows that its outputs are safe (matters to ``delete``).
+        previous: what stood in the port's description before, put back at the end.
+    """
+
+    run: RunId
+    state: LeaseState
+    generation: int
+    until_at: datetime
+    disposition: Disposition
+    owner: str
+    user_id: str
+    outputs_collected: bool = False
+    previous: str = ""
+
+
+def is_expired(lease: Lease, now_at: datetime, *, margin_s: float) -> bool:
+    """Whether *lease* is past its deadline by more than the margin, in cloud time."""
+    return now_at > lease.until_at + timedelta(seconds=margin_s)
+
+
+def extended(lease: Lease, until_at: datetime) -> Lease:
+    """*lease* with a later deadline; never an earlier one. Clears a reaper's mark.
+
+    Raises:
+        ValueError: the lease is ending: what is being shut down cannot be extended.
+    """
+    if lease.state is LeaseState.ENDING:
+        raise ValueError("the run is ending")
+    return replace(lease, until_at=max(lease.until_at, until_at), state=LeaseState.GRANTED)
+
+
+def to_text(lease: Lease) -> str:
+    """*lease* as the port's description, 255 characters at most.
+
+    The previous text is cut, never the lease.
+    """
+    words = [
+        "jetrun1",
+        lease.state.value,
+        f"run={lease.run}",
+        f"gen={lease.generation}",
+        f"until={lease.until_at.astimezone(UTC).strftime('%Y-%m-%dT%H:%M:%SZ')}",
+        f"end={lease.disposition.value}",
+        f"outputs={'yes' if lease.outputs_collected else 'no'}",
+        f"user={_word(lease.user_id, 32)}",
+        f"owner={_word(lease.owner, 48)}",
+    ]
+    text = " ".join(words)
+    return f"{text} |{lease.previous}"[:MAX_TEXT] if lease.previous else text
+
+
+_TEXT = re.compile(
+    r"jetrun1 (?P<state>granted|ending|reaping) run=(?P<run>\S+) gen=(?P<gen>\d+) until=(?P<until>\S+)"
+    r" end=(?P<end>shelve|stop|delete) outputs=(?P<outputs>yes|no) user=(?P<user>\S*) owner=(?P<owner>\S*)"
+    r"(?: \|(?P<previous>.*))?",
+    re.DOTALL,
+)
+
+
+def from_text(text: str) -> Lease | None:
+    """The lease in a port's description; None where the text is none of ours.
+
+    Raises:
+        ValueError: it begins like a lease and cannot be read (a later version, or damaged): never to be overwritten.
+    """
+    if not text.startswith("jetrun"):
+        return None
+    found = _TEXT.fullmatch(text)
+    if found is None:
+        raise ValueError(f"not a lease this version can read: {text!r}")
+    return Lease(
+        run=RunId(found["run"]),
+        state=LeaseState(found["state"]),
+        generation=int(found["gen"]),
+        until_at=datetime.strptime(found["until"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC),
+        disposition=Disposition(found["end"]),
+        owner=found["owner"],
+        user_id=found["user"],
+        outputs_collected=found["outputs"] == "yes",
+        previous=found["previous"] or "",
+    )
+
+
+def _word(text: str, width: int) -> str:
+    """*text* without spaces and control characters, cut to *width*."""
+    return re.sub(r"[^\x21-\x7e]", "_", text)[:width]

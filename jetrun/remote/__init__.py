@@ -1,0 +1,1 @@
+"""The instance over SSH: connection, host keys, sync, the detached script, the dead-man's switch."""
