@@ -99,7 +99,7 @@ def from_text(text: str) -> Lease | None:
     Raises:
         ValueError: it begins like a lease and cannot be read (a later version, or damaged): never to be overwritten.
     """
-    if not text.startswith("jetrun"):
+    if re.match(r"jetrun\d+ ", text) is None:
         return None
     found = _TEXT.fullmatch(text)
     if found is None:

@@ -1,0 +1,92 @@
+"""Requests that a run sends about its instance, what came of each, and whose a start in the action log is. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from jetrun.guarantee.power import STARTING_ACTIONS, Action, InstanceAction, RequestId
+
+ENDING_ACTIONS = frozenset(
+    {"stop", "shelve", "shelveOffload", "shelve_offload", "delete", "force_delete", "soft_delete"}
+)
+"""Actions in the log that bring an instance down. Source: Nova's instance_actions names."""
+
+
+class Outcome(StrEnum):
+    """What came of one request."""
+
+    ACCEPTED = "accepted"
+    CONFLICT = "conflict"  # 409: the state is not what we thought; read again
+    FORBIDDEN = "forbidden"  # 403 or 400: the cloud will not do it
+    UNAUTHORIZED = "unauthorized"  # 401, after one re-authentication
+    NOT_FOUND = "not-found"  # 404
+    BUSY = "busy"  # 429, or nothing was sent: no effect, the same call may work later
+    AMBIGUOUS = "ambiguous"  # 5xx, time-out, lost reply: may have taken effect
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """One request that was sent.
+
+    Attributes:
+        at: local wall time when the request was sent. replied_at: when its outcome was known.
+        request_id: the cloud's; None without an answer.
+    """
+
+    action: Action
+    at: datetime
+    replied_at: datetime
+    outcome: Outcome
+    request_id: RequestId | None = None
+
+
+def newest(log: Sequence[InstanceAction], actions: Iterable[str]) -> InstanceAction | None:
+    """The newest entry of *log* (any order) whose action is one of *actions* and that did not fail, or None."""
+    wanted = frozenset(actions)
+    entries = [entry for entry in log if entry.action in wanted and not entry.failed]
+    return max(entries, key=lambda entry: (entry.started_at, entry.action in STARTING_ACTIONS), default=None)
+
+
+def somebody_elses_start(
+    log: Sequence[InstanceAction], *, known: frozenset[RequestId], project_id: str
+) -> InstanceAction | None:
+    """The newest start of the instance, if a person made it outside this run; None otherwise.
+
+    Args:
+        known: request ids that this run recorded: its own, and those that stood in the log when it took the lease.
+        project_id: the instance's. A start by no user, or from another project (an administrator's), is not a person.
+    """
+    start = newest(log, STARTING_ACTIONS)
+    if start is None or start.request_id in known or start.user_id is None:
+        return None
+    return start if start.project_id in (None, project_id) else None
+
+
+def entry_of(sent: Sent, log: Sequence[InstanceAction], *, known: frozenset[RequestId]) -> InstanceAction | None:
+    """The entry of *log* that *sent* made: by its request id, else the newest unknown entry of the same action.
+
+    A request whose reply was lost has no id on our side; its entry is one that was not there before.
+    """
+    if sent.request_id is not None:
+        return next((entry for entry in log if entry.request_id == sent.request_id), None)
+    unknown = [entry for entry in log if entry.action == sent.action.value and entry.request_id not in known]
+    return max(unknown, key=lambda entry: entry.started_at, default=None)
+
+
+def is_settled(
+    sent: Sent, log: Sequence[InstanceAction], *, known: frozenset[RequestId], now_at: datetime, settle_s: float
+) -> bool:
+    """Whether an ambiguous request can no longer take effect behind our back.
+
+    Returns:
+        True when its entry has finished or failed, or when ``settle_s`` passed: without an entry it never arrived,
+        with an entry whose events are not shown the task would be seen by now.
+    """
+    entry = entry_of(sent, log, known=known)
+    waited_s = (now_at - sent.at).total_seconds()
+    if entry is None or entry.finished is None:
+        return (entry is not None and entry.failed) or waited_s >= settle_s
+    return entry.failed or entry.finished
