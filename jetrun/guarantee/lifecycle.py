@@ -65,6 +65,7 @@ class Kind(StrEnum):
     STAGED_OUT = "outputs.staged"
     SHUTDOWN_BEGAN = "shutdown.began"
     RECEIPT = "receipt.written"
+    UNTOUCHED = "instance.untouched"
     EXTENDED = "lease.extended"
     MAIL_QUEUED = "mail.queued"
     REPORTED = "run.reported"
@@ -85,8 +86,10 @@ class RunState:
     """What is known of a run from its journal.
 
     Attributes:
-        launched: the instance is made by this run. script_ran: it was started at least, so the disk may hold results.
+        launched: the instance is made by this run. adopted: it was running already, and taken over.
+        script_intended: the script may have run, so the disk may hold results.
         trouble: the first error, as the JSON document holds it (code, what, state, next) with ``exit_code``.
+        untouched: nothing was asked of the instance, or nothing was made.
         stop_cause: why the run was asked to end early (a signal's name, ``cancel``, ``timeout``), empty otherwise.
         intended: requests that may have been sent and whose outcome is not in the journal.
         phases: (phase, entered at), in order.
@@ -115,6 +118,7 @@ class RunState:
     sent: tuple[Sent, ...] = ()
     intended: tuple[Sent, ...] = ()
     up: bool = False
+    adopted: bool = False
     address: Mapping[str, Any] | None = None
     switch: Mapping[str, Any] | None = None
     staged_in: bool = False
@@ -126,6 +130,7 @@ class RunState:
     outputs: Mapping[str, Any] | None = None
     shutdown: Mapping[str, Any] | None = None
     receipt: Receipt | None = None
+    untouched: bool = False
     reported: bool = False
     exit_code: int | None = None
     phases: tuple[tuple[Phase, datetime], ...] = ()
@@ -135,7 +140,8 @@ class RunState:
         """Whether a request that can start spending may have left this machine, or a running instance was taken over."""
         starts = {Action.START, Action.UNSHELVE, Action.RESUME, Action.UNPAUSE}
         asked = any(sent.action in starts and sent.outcome in _MAYBE for sent in (*self.sent, *self.intended))
-        return asked or self.up or self.create_intended
+        taken_over = self.up and self.adopted and self.address is not None
+        return asked or taken_over or self.create_intended or (self.up and not self.adopted)
 
     @property
     def outputs_collected(self) -> bool:
@@ -146,11 +152,11 @@ class RunState:
 _MAYBE = frozenset({Outcome.ACCEPTED, Outcome.AMBIGUOUS})
 
 
-def next_phase(state: RunState) -> Phase:  # noqa: PLR0911, C901 - one fact a line, in the order of the phases
+def next_phase(state: RunState) -> Phase:  # noqa: C901 - one fact a line, in the order of the phases
     """The phase that the facts ask for now."""
     if state.exit_code is not None:
         return Phase.CLOSED
-    if state.receipt is not None:
+    if state.receipt is not None or state.untouched:
         return Phase.REPORT
     ending = bool(state.stop_cause) or state.trouble is not None
     if state.shutdown is not None:
@@ -239,7 +245,7 @@ def apply(state: RunState, record: Record) -> RunState:  # noqa: C901, PLR0912 -
                 state, intended=state.intended[:-1], sent=(*state.sent, sent), known=state.known | _ids(data)
             )
         case Kind.UP:
-            return replace(state, up=True, known=state.known | _ids(data))
+            return replace(state, up=True, adopted=bool(data.get("adopted")), known=state.known | _ids(data))
         case Kind.REACHED:
             return replace(state, address=data)
         case Kind.SWITCH_ARMED:
@@ -259,9 +265,11 @@ def apply(state: RunState, record: Record) -> RunState:  # noqa: C901, PLR0912 -
         case Kind.STAGED_OUT:
             return replace(state, outputs=data)
         case Kind.SHUTDOWN_BEGAN:
-            return replace(state, shutdown=data, receipt=None, reported=False, exit_code=None)
+            return replace(state, shutdown=data, receipt=None, untouched=False, reported=False, exit_code=None)
         case Kind.RECEIPT:
             return replace(state, receipt=receipts.from_dict(data))
+        case Kind.UNTOUCHED:
+            return replace(state, untouched=True)
         case Kind.REPORTED:
             return replace(state, reported=True)
         case Kind.CLOSED:

@@ -207,6 +207,12 @@ class LogFollower(Protocol):
 class Remote(Protocol):
     """One instance over SSH, for one run."""
 
+    def is_pinned(self, instance: InstanceId) -> bool:
+        """Whether a host key of *instance* is pinned already, so that the console log need not be read."""
+
+    def parse_console(self, text: str) -> Sequence[str]:
+        """Host keys (``ssh-ed25519 AAAA...``) that cloud-init wrote to a console log; may be empty."""
+
     def connect(self, target: Target, *, within_s: float) -> Connected:
         """Connect once (the engine repeats). Raises RemoteUnreachable or RemoteRefused."""
 

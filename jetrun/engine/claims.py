@@ -1,0 +1,243 @@
+"""The lease in the cloud: granted, marked, extended and ended by conditional writes on the instance's Neutron port.
+
+Of two runs, the one whose conditional write succeeds has the instance; the other sends no power action.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from jetrun.cloud.interface import Cloud, LeasePort
+from jetrun.engine.context import RunContext, lease_dict
+from jetrun.errors import CloudAmbiguous, CloudError, CloudPermanent, InstanceInUse, InstanceNotStarted
+from jetrun.guarantee.lease import Lease, LeaseState, from_text, is_expired, to_text
+from jetrun.guarantee.lifecycle import Kind
+from jetrun.guarantee.power import Disposition
+
+TRIES = 3
+"""How often a conditional write is tried when its reply was lost: each try after reading what stands there."""
+
+
+def new_lease(context: RunContext, *, previous: str) -> Lease:
+    """The lease that this run asks for. Its generation is the cloud time of the grant, so a later one is larger."""
+    now_at = context.cloud_now().replace(microsecond=0)
+    cloud = context.state.cloud or {}
+    return Lease(
+        run=context.run,
+        state=LeaseState.GRANTED,
+        generation=int(now_at.timestamp()),
+        until_at=now_at + timedelta(seconds=context.job.max_lifetime_s),
+        disposition=context.job.disposition,
+        owner=context.owner,
+        user_id=str(cloud.get("user_id", "")),
+        previous=previous,
+    )
+
+
+def own_lease(context: RunContext) -> Lease | None:
+    """This run's lease as the journal knows it."""
+    data = context.state.lease
+    if data is None:
+        return None
+    return Lease(
+        run=context.run,
+        state=LeaseState(data["state"]),
+        generation=data["generation"],
+        until_at=datetime.fromisoformat(data["until_at"]),
+        disposition=Disposition(data["disposition"]),
+        owner=data["owner"],
+        user_id=data["user_id"],
+        outputs_collected=data["outputs_collected"],
+        previous=data["previous"],
+    )
+
+
+def grant(context: RunContext) -> None:
+    """Take the lease on the instance's port, or say who holds it.
+
+    Raises:
+        InstanceInUse: another run's lease stands, or somebody else's write came first.
+        InstanceNotStarted: the port cannot be read or written.
+    """
+    try:
+        port = context.cloud.lease_port(context.instance)
+    except CloudError as error:
+        raise InstanceNotStarted(code="lease-not-read", what=error.what, next=error.next) from error
+    if port is None:
+        raise InstanceNotStarted(
+            code="no-port",
+            what=f"instance {context.instance} has no network port, so that it can neither hold a lease nor be reached",
+            next=f"openstack --os-cloud {context.cloud_name} port list --server {context.instance}",
+        )
+    held = _held(context, port)
+    mine = own_lease(context)
+    if held is not None and held.run == context.run:
+        context.record(Kind.LEASE_GRANTED, port_id=port.port_id, **lease_dict(held))
+        return
+    lease = mine if mine is not None else new_lease(context, previous=held.previous if held else port.description)
+    context.record(Kind.LEASE_INTENDED, port_id=port.port_id, **lease_dict(lease))
+    _write(context, port, lease)
+    context.record(Kind.LEASE_GRANTED, port_id=port.port_id, **lease_dict(lease))
+    context.screen.event(
+        "lease.granted", port_id=port.port_id, until_at=lease.until_at.isoformat(), generation=lease.generation
+    )
+
+
+def _held(context: RunContext, port: LeasePort) -> Lease | None:
+    """The lease that stands on *port*, if it is this run's or has expired.
+
+    Raises:
+        InstanceInUse: somebody else's lease lives.
+    """
+    try:
+        held = from_text(port.description)
+    except ValueError as error:
+        raise InstanceInUse(
+            code="lease-unreadable",
+            what=f"the port of instance {context.instance} holds a lease of another version: {port.description!r}",
+            state=context.describe_state(),
+            next=f"openstack --os-cloud {context.cloud_name} port show {port.port_id}",
+        ) from error
+    if held is None or held.run == context.run:
+        return held
+    if not is_expired(held, context.cloud_now(), margin_s=context.bounds.lease_margin_s):
+        since_at = datetime.fromtimestamp(held.generation, tz=held.until_at.tzinfo)
+        raise InstanceInUse(
+            code="lease-held",
+            what=(
+                f"run {held.run} of {held.owner} holds instance {context.state.instance_name}"
+                f" since {since_at:%Y-%m-%d %H:%MZ} until {held.until_at:%Y-%m-%d %H:%MZ}"
+                + (" and is ending" if held.state is LeaseState.ENDING else "")
+            ),
+            state=context.describe_state(),
+            next=f"wait until {held.until_at:%H:%MZ}, or ask {held.owner}; a dead run is ended by: jetrun reap",
+        )
+    return held
+
+
+def _write(context: RunContext, port: LeasePort, lease: Lease) -> LeasePort:
+    """Write *lease* on *port* as it was read; a lost reply is resolved by reading.
+
+    Raises:
+        InstanceInUse: somebody else's write came first.
+        InstanceNotStarted: it cannot be written.
+    """
+    text = to_text(lease)
+    for _ in range(TRIES):
+        try:
+            return context.cloud.write_port(port, text)
+        except CloudPermanent as error:
+            if error.status != 412:
+                raise InstanceNotStarted(code=error.code, what=error.what, next=error.next) from error
+        except CloudAmbiguous:
+            pass
+        except CloudError as error:
+            raise InstanceNotStarted(code=error.code, what=error.what, next=error.next) from error
+        now = _read(context, port.port_id)
+        if now.description == text:
+            return now
+        _held(context, now)
+        if now.description != port.description:
+            raise InstanceInUse(
+                code="lease-lost",
+                what=f"somebody else wrote on the port of instance {context.state.instance_name} at the same moment",
+                state=context.describe_state(),
+                next="run the same command again",
+            )
+        port = now
+    raise InstanceNotStarted(
+        code="lease-not-written",
+        what=f"the lease could not be written on port {port.port_id} in {TRIES} tries",
+        next="jetrun doctor",
+    )
+
+
+def _read(context: RunContext, port_id: str) -> LeasePort:
+    """The port as it stands.
+
+    Raises:
+        InstanceNotStarted: it cannot be read, or is gone.
+    """
+    try:
+        port = context.cloud.read_port(port_id)
+    except CloudError as error:
+        raise InstanceNotStarted(code="lease-not-read", what=error.what, next=error.next) from error
+    if port is None:
+        raise InstanceNotStarted(code="port-gone", what=f"port {port_id} is gone", next="jetrun doctor")
+    return port
+
+
+def change(cloud: Cloud, port_id: str, run: str, to: Callable[[Lease], str]) -> Lease | None:
+    """Rewrite the lease of *run* on its port, by conditional writes.
+
+    Args:
+        to: gives the new text from the lease that stands there.
+
+    Returns:
+        The lease that stood there; None where the port is gone or holds no lease of this run (nothing is written then).
+
+    Raises:
+        CloudError: it could not be written in three tries.
+    """
+    last: CloudError = CloudAmbiguous(what=f"the lease on port {port_id} was not written")
+    for _ in range(TRIES):
+        port = cloud.read_port(port_id)
+        lease = _lease_of(port, run)
+        if port is None or lease is None or to(lease) == port.description:
+            return lease
+        try:
+            cloud.write_port(port, to(lease))
+        except CloudAmbiguous as error:
+            last = error
+        except CloudPermanent as error:
+            if error.status != 412:
+                raise
+            last = error
+        else:
+            return lease
+    raise last
+
+
+def _lease_of(port: LeasePort | None, run: str) -> Lease | None:
+    """The lease of *run* on *port*; None for no port, no lease, another's, or one that cannot be read."""
+    try:
+        lease = from_text(port.description) if port is not None else None
+    except ValueError:
+        return None
+    return lease if lease is not None and lease.run == run else None
+
+
+def mark_ending(context: RunContext, disposition: Disposition) -> None:
+    """Mark the lease as ending, before the shutdown request. Never raises, never retried for long: the shutdown goes on."""
+    if not context.state.lease_granted or context.state.lease is None:
+        return
+
+    def ending(lease: Lease) -> str:
+        return to_text(
+            replace(
+                lease,
+                state=LeaseState.ENDING,
+                disposition=disposition,
+                outputs_collected=context.state.outputs_collected,
+            )
+        )
+
+    try:
+        change(context.cloud, context.state.lease["port_id"], context.run, ending)
+    except CloudError as error:
+        context.screen.event("lease.not_marked", what=error.what)
+
+
+def end(context: RunContext) -> None:
+    """Give the lease back: the port's description is what it was before. Only after the receipt. Never raises."""
+    state = context.state
+    if not state.lease_granted or state.lease is None or state.lease_ended:
+        return
+    try:
+        change(context.cloud, state.lease["port_id"], context.run, lambda lease: lease.previous)
+    except CloudError as error:
+        context.screen.event("lease.not_ended", what=error.what)
+        return
+    context.record(Kind.LEASE_ENDED)

@@ -1,0 +1,218 @@
+"""Phase ``connect``: reach the instance over SSH, see that it may be used, arm the dead-man's switch and read it back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from jetrun.cloud.interface import Address
+from jetrun.engine.context import RunContext
+from jetrun.errors import CloudError, InstanceInUse, InstanceNotStarted, RemoteError, RemoteRefused, UsageError
+from jetrun.guarantee.lifecycle import Kind
+from jetrun.guarantee.power import InstanceId
+from jetrun.remote.interface import GuestFacts, Switch, SwitchReading, Target
+
+BUSY_LOAD = 0.25
+"""Load average per CPU over a minute above which a running instance counts as in use. An idle Ubuntu shows below 0.1."""
+
+ATTEMPT_S = 10.0
+"""One connection attempt: long enough for a slow guest's key exchange, short enough to look at the cloud between."""
+
+
+def connect(context: RunContext) -> None:
+    """Reach the instance, check it, arm the switch.
+
+    Raises:
+        InstanceNotStarted: no SSH in time, or clocks apart.
+        InstanceInUse: a taken-over instance has people or work on it.
+        UsageError: no passwordless root for the switch.
+        Interrupted: somebody asked the run to end.
+    """
+    target, trust = reach(context, within_s=context.bounds.ssh_s)
+    facts = context.remote.facts()
+    _check(context, facts)
+    context.record(
+        Kind.REACHED,
+        host=target.host,
+        port=target.port,
+        user=target.user,
+        trust=trust,
+        boot_id=facts.boot_id,
+        has_rsync=facts.has_rsync,
+        cpus=facts.cpus,
+    )
+    context.screen.event("instance.reached", host=target.host, user=target.user, host_key=trust)
+    arm(context, facts)
+
+
+def reach(context: RunContext, *, within_s: float) -> tuple[Target, str]:
+    """An SSH connection: (where to, how its host key was trusted). Tries every address again until the time is up.
+
+    Raises:
+        InstanceNotStarted: none in time; names the security group where that is why.
+        Interrupted: somebody asked the run to end.
+    """
+    began = context.clock.monotonic()
+    last: RemoteError | None = None
+    keys: Sequence[str] = ()
+    pause_s = context.bounds.poll_first_s
+    addresses: list[Address] = []
+    while True:
+        try:
+            addresses = context.cloud.addresses(context.instance)
+        except CloudError as error:
+            context.screen.event("instance.address_unknown", what=error.what)
+        if not keys and not context.remote.is_pinned(context.instance):
+            keys = _console_keys(context)
+        hosts = [context.job.ssh.host] if context.job.ssh.host else [one.ip for one in addresses]
+        for host in hosts:
+            context.check()
+            target = _target(context, host, keys)
+            try:
+                trusted = context.remote.connect(target, within_s=ATTEMPT_S)
+            except RemoteRefused as error:
+                last = error
+                if context.clock.monotonic() - began > within_s / 4:
+                    # A key that is refused while cloud-init is still at work may be let in a moment later, not for ever.
+                    raise InstanceNotStarted(
+                        code=error.code, what=error.what, state=context.describe_state(), next=error.next
+                    ) from error
+            except RemoteError as error:
+                last = error
+            else:
+                return target, trusted.host_key_trust
+        if context.clock.monotonic() - began >= within_s:
+            raise _unreachable(context, hosts, last)
+        context.pause(pause_s)
+        pause_s = min(context.bounds.poll_last_s, pause_s * 1.5)
+
+
+def _target(context: RunContext, host: str, keys: Sequence[str]) -> Target:
+    """Where and as whom to connect."""
+    ssh = context.job.ssh
+    return Target(
+        instance=context.instance,
+        host=host,
+        port=ssh.port or context.profile.ssh_port,
+        user=ssh.user or context.profile.ssh_user,
+        identities=context.identities,
+        console_host_keys=keys,
+    )
+
+
+def _console_keys(context: RunContext) -> Sequence[str]:
+    """Host keys from the console log, empty where it has none (yet)."""
+    try:
+        return context.remote.parse_console(context.cloud.console(context.instance))
+    except CloudError as error:
+        context.screen.event("instance.console_unread", what=error.what)
+        return ()
+
+
+def _unreachable(context: RunContext, hosts: Sequence[str], last: RemoteError | None) -> InstanceNotStarted:
+    """The error for no SSH: with the commonest mistake looked for, a security group without a rule for SSH."""
+    port = context.job.ssh.port or context.profile.ssh_port
+    cause = last.what if last is not None else "it has no address"
+    where = ", ".join(hosts) or "no address"
+    following = f"openstack --os-cloud {context.cloud_name} console log show {context.instance}"
+    try:
+        rule = context.cloud.ssh_rule(context.instance, port)
+        if rule.allowed is False:
+            groups = ", ".join(rule.groups) or "none"
+            cause += f"; no rule of its security groups ({groups}) lets TCP port {port} in"
+            group = rule.groups[0] if rule.groups else "default"
+            following = f"openstack --os-cloud {context.cloud_name} security group rule create --protocol tcp --dst-port {port} {group}"
+    except CloudError as error:
+        context.screen.event("security_group.unread", what=error.what)
+    return InstanceNotStarted(
+        code="no-ssh",
+        what=f"instance {context.state.instance_name} is up and does not answer SSH at {where} port {port}: {cause}",
+        state=context.describe_state(),
+        next=following,
+    )
+
+
+def _check(context: RunContext, facts: GuestFacts) -> None:
+    """Refuse what would make the promise wrong.
+
+    Raises:
+        InstanceNotStarted: the guest's clock is off.
+        InstanceInUse: taken over, and somebody is on it.
+        UsageError: no passwordless root, and the switch was not waived.
+    """
+    skew_s = (facts.now_at - context.clock.now()).total_seconds()
+    if abs(skew_s) > context.bounds.skew_s:
+        raise InstanceNotStarted(
+            code="clock-skew",
+            what=f"the instance's clock is {skew_s:+.0f} s off this machine's; the dead-man's switch would fire at a wrong time",
+            state=context.describe_state(),
+            next=f"ssh {context.profile.ssh_user}@INSTANCE sudo timedatectl set-ntp true",
+        )
+    busy = facts.load_1m > BUSY_LOAD * max(1, facts.cpus)
+    if context.state.adopted and (facts.logged_in or busy):
+        signs = [f"logged in: {', '.join(facts.logged_in)}"] if facts.logged_in else []
+        signs += [f"load {facts.load_1m:.1f} on {facts.cpus} CPUs"] if busy else []
+        if context.job.take_over != "force":
+            raise InstanceInUse(
+                code="somebody-is-on-it",
+                what=f"instance {context.state.instance_name} is running and in use ({'; '.join(signs)})",
+                state=context.describe_state(),
+                next="ask them, or add --take-over=force, which warns them first",
+            )
+        context.remote.warn_users(
+            f"jetrun run {context.run} of {context.owner} takes this instance over; it will be brought down afterwards."
+        )
+    if not facts.has_root and context.job.deadman:
+        user = context.job.ssh.user or context.profile.ssh_user
+        raise UsageError(
+            code="no-root-for-the-switch",
+            what=f"user {user} has no passwordless sudo on the instance, which the dead-man's switch needs",
+            state=context.describe_state(),
+            next=f"on the instance: echo '{user} ALL=(ALL) NOPASSWD:ALL' | sudo tee /etc/sudoers.d/jetrun   "
+            "(or: --no-deadman, then nothing on the instance ends it when all else is gone)",
+        )
+
+
+def arm(context: RunContext, facts: GuestFacts) -> None:
+    """Arm the dead-man's switch and read it back (DESIGN.md section 3, layer 3).
+
+    Raises:
+        InstanceNotStarted: what is read back is not what was asked for.
+    """
+    if not context.job.deadman:
+        context.record(Kind.SWITCH_ARMED, armed=False)
+        return
+    reading = context.remote.arm_switch(switch_for(context, context.instance, facts))
+    lease = context.state.lease or {}
+    good = reading.state == "armed" and reading.ticking and reading.generation == lease.get("generation")
+    if not good:
+        raise InstanceNotStarted(
+            code="switch-not-armed",
+            what=f"the dead-man's switch was set and reads back as {_phrase(reading)}",
+            state=context.describe_state(),
+            next="jetrun doctor, or --no-deadman",
+        )
+    deadline = reading.deadline_at.isoformat() if reading.deadline_at else None
+    context.record(Kind.SWITCH_ARMED, armed=True, deadline_at=deadline, generation=reading.generation)
+    context.screen.event("switch.armed", deadline_at=deadline)
+
+
+def switch_for(context: RunContext, instance: InstanceId, facts: GuestFacts | None) -> Switch:
+    """How the switch is to be armed: the lease's deadline in the guest's own time."""
+    now_at = context.clock.now()
+    left_s = max(0.0, (context.deadline_at() - now_at).total_seconds())
+    offset = (facts.now_at - now_at) if facts is not None else (now_at - now_at)
+    return Switch(
+        instance=instance,
+        run=context.run,
+        generation=int((context.state.lease or {}).get("generation", 0)),
+        deadline_at=context.deadline_at() + offset,
+        countdown_s=left_s,
+        orphan_s=context.bounds.orphan_s,
+        tick_s=context.bounds.switch_tick_s,
+        gap_s=context.bounds.tick_gap_s,
+    )
+
+
+def _phrase(reading: SwitchReading) -> str:
+    """A reading in words."""
+    return f"{reading.state}, generation {reading.generation}, {'ticking' if reading.ticking else 'not ticking'}"

@@ -1,0 +1,254 @@
+"""Phase ``execute``: the script runs detached on the instance; the driver follows its log and waits for its exit file."""
+
+from __future__ import annotations
+
+import signal
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from jetrun.engine import connect
+from jetrun.engine.context import Interrupted, RunContext
+from jetrun.errors import InstanceNotStarted, RemoteCommandFailed, RemoteUnreachable
+from jetrun.guarantee.lifecycle import Kind
+from jetrun.guarantee.power import Disposition, is_down
+from jetrun.remote.interface import LogFollower, ScriptReading, ScriptSpec, ScriptState
+
+CHUNK_BYTES = 256 * 1024
+"""One read of the log."""
+
+RATE_BYTES_S = 4 * 1024 * 1024
+"""How much of the log is followed live, a second: more than anyone reads, little enough not to slow the script.
+The whole log is fetched at the end, so that nothing is lost by it."""
+
+WAIT_S = 0.25
+"""How long one read of the log waits: also how late a signal or the time limit may be noticed."""
+
+LOOK_S = 5.0
+"""Between looks at the exit file while the log stands still: the log's end tells of it sooner; this is the second way."""
+
+
+def execute(context: RunContext) -> None:
+    """Start the script, or find it running, and follow it to its end.
+
+    Raises:
+        InstanceNotStarted: the instance was lost.
+    """
+    reading = _started(context)
+    script = _Following(context, reading)
+    try:
+        script.to_the_end()
+    finally:
+        script.close()
+
+
+def _started(context: RunContext) -> ScriptReading:
+    """The script's first reading: started now, or found as it is after a continue.
+
+    Raises:
+        InstanceNotStarted: the connection could not be had.
+    """
+    job = context.job
+    command = list(job.command) if job.command else [f"../script/{Path(job.script or '').name}"]
+    spec = ScriptSpec(command=command, env={**job.env, **context.secrets})
+    if not context.state.script_intended:
+        context.record(Kind.SCRIPT_INTENDED)
+    while True:
+        try:
+            reading = context.remote.start_script(spec)
+            break
+        except RemoteUnreachable as error:
+            context.screen.event("connection.lost", what=error.what)
+            connect.reach(context, within_s=context.bounds.ssh_s)
+    if context.state.script is None:
+        at = reading.started_at or context.clock.now()
+        context.record(Kind.SCRIPT_STARTED, started_at=at.isoformat())
+        context.screen.event("script.started")
+    return reading
+
+
+class _Following:
+    """The script being watched: its log, its end, its time limits, the connection."""
+
+    def __init__(self, context: RunContext, reading: ScriptReading) -> None:
+        self._context = context
+        self._reading = reading
+        self._path = context.folder / "log"
+        self._offset = self._path.stat().st_size if self._path.exists() else 0
+        self._follower: LogFollower | None = None
+        self._beaten = context.clock.monotonic()
+        self._looked = context.clock.monotonic()
+        self._allowance = float(CHUNK_BYTES)
+        self._refilled = context.clock.monotonic()
+        self._log_lost = False
+
+    def close(self) -> None:
+        """Stop following."""
+        if self._follower is not None:
+            self._follower.close()
+            self._follower = None
+
+    def to_the_end(self) -> None:
+        """Follow until the script has ended, is out of time, or somebody asks for the end."""
+        context = self._context
+        while True:
+            try:
+                if self._reading.state is not ScriptState.RUNNING:
+                    self._drain()
+                    _ended(context, self._reading)
+                    return
+                context.note_interrupt()
+                cause = context.state.stop_cause or self._out_of_time()
+                if cause:
+                    self._stop(cause)
+                    return
+                self._step()
+            except RemoteUnreachable as error:
+                self._reconnect(error)
+
+    def _step(self) -> None:
+        """One turn of the loop: some log, the heartbeat, and a look at the exit file now and then."""
+        context = self._context
+        now = context.clock.monotonic()
+        if now - self._beaten >= context.bounds.heartbeat_s:
+            self._beaten = now
+            context.remote.beat()
+        if self._follower is None:
+            self._follower = context.remote.follow(self._offset)
+        self._allowance = min(RATE_BYTES_S, self._allowance + (now - self._refilled) * RATE_BYTES_S)
+        self._refilled = now
+        if self._allowance < 1:
+            context.clock.sleep(WAIT_S)
+        else:
+            data = self._follower.read(min(CHUNK_BYTES, int(self._allowance)), WAIT_S)
+            self._take(data)
+        if self._follower.ended or now - self._looked >= LOOK_S:
+            self._looked = now
+            self._reading = context.remote.read_script()
+
+    def _take(self, data: bytes) -> None:
+        """New bytes of the log: to the run's folder and the screen."""
+        if not data:
+            return
+        self._allowance -= len(data)
+        self._offset += len(data)
+        if not self._log_lost:
+            try:
+                with self._path.open("ab") as file:
+                    file.write(data)
+            except OSError as error:
+                # A full disk here must not end the script there.
+                self._log_lost = True
+                self._context.screen.event("log.not_kept", what=str(error))
+        self._context.screen.output(data)
+
+    def _drain(self) -> None:
+        """What is left of the log, if it is little; the rest comes with the outputs."""
+        left = self._reading.log_size_bytes - self._offset
+        if not 0 < left <= CHUNK_BYTES:
+            return
+        if self._follower is None:
+            self._follower = self._context.remote.follow(self._offset)
+        until = self._context.clock.monotonic() + 5.0
+        while left > 0 and self._context.clock.monotonic() < until:
+            data = self._follower.read(CHUNK_BYTES, WAIT_S)
+            self._take(data)
+            left = self._reading.log_size_bytes - self._offset
+            if not data and self._follower.ended:
+                return
+
+    def _out_of_time(self) -> str:
+        """``timeout`` when the script's own limit, or the time that shutdown needs, is reached; empty otherwise."""
+        context, job = self._context, self._context.job
+        now_at = context.clock.now()
+        began_at = datetime.fromisoformat((context.state.script or {})["started_at"]).astimezone(UTC)
+        if job.timeout_s is not None and (now_at - began_at).total_seconds() >= job.timeout_s:
+            return "timeout"
+        reserved_s = job.grace_s + job.stage_out_s + job.shutdown_s
+        left_s = (context.deadline_at() - now_at).total_seconds()
+        return "timeout" if left_s <= min(reserved_s, job.max_lifetime_s / 2) else ""
+
+    def _stop(self, cause: str) -> None:
+        """TERM, the grace, KILL: each step said; then what the exit file says."""
+        context = self._context
+        if not context.state.stop_cause:
+            context.record(Kind.STOP_ASKED, cause=cause)
+        context.screen.event("script.stop_asked", cause=cause, grace_s=context.job.grace_s)
+        for number, wait_s in ((signal.SIGTERM, context.job.grace_s), (signal.SIGKILL, 10.0)):
+            try:
+                context.remote.signal_script(number)
+            except RemoteCommandFailed as error:
+                context.screen.event("script.not_signalled", what=error.what)
+            if self._wait_for_end(wait_s):
+                break
+        self._drain()
+        _ended(context, self._reading, stopped=cause)
+
+    def _wait_for_end(self, wait_s: float) -> bool:
+        """Whether the script ends within *wait_s*."""
+        context = self._context
+        until = context.clock.monotonic() + wait_s
+        pause_s = 0.05
+        while True:
+            self._reading = context.remote.read_script()
+            if self._reading.state is not ScriptState.RUNNING:
+                return True
+            if context.clock.monotonic() >= until:
+                return False
+            context.clock.sleep(pause_s)
+            pause_s = min(1.0, pause_s * 1.5)
+
+    def _reconnect(self, error: RemoteUnreachable) -> None:
+        """A new connection, for as long as the instance may be up and the time allows.
+
+        Raises:
+            InstanceNotStarted: the instance is off, or the time for reaching it is used up.
+        """
+        context = self._context
+        context.screen.event("connection.lost", what=error.what)
+        self.close()
+        read = context.cloud.observe(context.instance)
+        context.last_seen = read
+        if is_down(read, Disposition.STOP) or read.status in {"ABSENT", "SUSPENDED", "PAUSED", "ERROR"}:
+            raise InstanceNotStarted(
+                code="instance-lost",
+                what=f"instance {context.state.instance_name} is {read.status} while the script should run on it",
+                state=context.describe_state(),
+                next=f"jetrun collect {context.run}",
+            ) from error
+        left_s = (context.deadline_at() - context.clock.now()).total_seconds() - context.job.shutdown_s
+        try:
+            connect.reach(context, within_s=max(context.bounds.ssh_s, left_s))
+        except Interrupted:
+            # Asked to end while there is no connection: what can be collected is tried once more by the next phase.
+            _ended(context, ScriptReading(state=ScriptState.RUNNING), stopped=context.state.stop_cause)
+            self._reading = ScriptReading(state=ScriptState.ABSENT)
+            raise
+        self._reading = context.remote.read_script()
+        context.screen.event("connection.restored")
+
+
+def _ended(context: RunContext, reading: ScriptReading, *, stopped: str = "") -> None:
+    """Write down how the script ended."""
+    data: dict[str, Any] = {
+        "state": reading.state.value,
+        "exit_code": reading.exit_code,
+        "signal": reading.signal,
+        "started_at": reading.started_at.isoformat() if reading.started_at else None,
+        "ended_at": reading.ended_at.isoformat() if reading.ended_at else None,
+        "log_size_bytes": reading.log_size_bytes,
+        "stopped": stopped,
+    }
+    context.record(Kind.SCRIPT_ENDED, **data)
+    context.screen.event("script.ended", exit_code=reading.exit_code, state=reading.state.value, stopped=stopped)
+
+
+def collected_log(folder: Path, *, tail_bytes: int) -> str:
+    """The end of the run's local log, undecodable bytes replaced; empty without one."""
+    try:
+        with (folder / "log").open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(0, size - tail_bytes))
+            return file.read().decode(errors="replace")
+    except OSError:
+        return ""

@@ -1,0 +1,199 @@
+"""Phase ``report``: the run's document, the exit code, the mail in the outbox. Comes after the shutdown, always."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+
+from jetrun.engine.context import RunContext
+from jetrun.engine.execute import collected_log
+from jetrun.errors import ExitCode
+from jetrun.guarantee.lifecycle import Kind, Phase, RunState
+from jetrun.guarantee.power import ABSENT
+from jetrun.guarantee.receipt import Receipt
+
+TAIL_BYTES = 8 * 1024
+"""How much of the log a mail and a terminal show."""
+
+_BY_SIGNAL = {
+    "SIGINT": ExitCode.INTERRUPTED,
+    "SIGTERM": ExitCode.TERMINATED,
+    "SIGHUP": ExitCode.HANGUP,
+    "cancel": ExitCode.TERMINATED,
+    "timeout": ExitCode.TIMED_OUT,
+}
+
+
+def report(context: RunContext) -> None:
+    """Tell whoever is to be told, then close the run. A mail that fails changes nothing: it waits in the outbox."""
+    code = exit_code(context.state)
+    if not context.state.reported:
+        document = document_of(context, code)
+        context.tell(document)
+        context.record(Kind.REPORTED, exit_code=code)
+    context.record(Kind.CLOSED, exit_code=code)
+
+
+def exit_code(state: RunState) -> int:
+    """The exit code of DESIGN.md section 5. Not verified down outranks every other."""
+    if state.receipt is not None and not state.receipt.verified:
+        return ExitCode.NOT_VERIFIED
+    if state.trouble is not None:
+        return int(state.trouble["exit_code"])
+    if state.stop_cause:
+        return _BY_SIGNAL.get(state.stop_cause, ExitCode.TERMINATED)
+    ended = state.script_ended
+    if ended is None or ended["exit_code"] is None:
+        return ExitCode.FAILED
+    code = int(ended["exit_code"])
+    if code == 0 and state.outputs is not None and not state.outputs["complete"]:
+        return ExitCode.OUTPUTS_MISSING
+    return ExitCode.SCRIPT_CODE_RESERVED if ExitCode.NOT_VERIFIED <= code <= ExitCode.FAILED else code
+
+
+def outcome(state: RunState, code: int) -> str:
+    """One word or two for the end of the run."""
+    words = {
+        ExitCode.NOT_VERIFIED: "not verified down",
+        ExitCode.USAGE: "refused",
+        ExitCode.NOT_STARTED: "not started",
+        ExitCode.IN_USE: "in use",
+        ExitCode.TIMED_OUT: "timed out",
+    }
+    if state.stop_cause and state.stop_cause != "timeout" and code != ExitCode.NOT_VERIFIED:
+        return "interrupted"
+    ended = state.script_ended or {}
+    if state.trouble is None and code == ended.get("exit_code"):
+        return "succeeded" if code == 0 else "failed"
+    if code == ExitCode.OUTPUTS_MISSING:
+        return "outputs missing"
+    if code == ExitCode.SCRIPT_CODE_RESERVED:
+        return "failed"
+    return next((word for key, word in words.items() if key == code), "jetrun failed")
+
+
+def document_of(context: RunContext, code: int) -> dict[str, Any]:
+    """The ``--json`` document, schema 1 (DESIGN.md section 5), with what the mail and the terminal need besides."""
+    state = context.state
+    ended = state.script_ended
+    script = None
+    if ended is not None:
+        started = (state.script or {}).get("started_at") or ended.get("started_at")
+        script = {
+            "exit_code": ended.get("exit_code"),
+            "signal": ended.get("signal"),
+            "started_at": started,
+            "ended_at": ended.get("ended_at"),
+        }
+    instance = None
+    if state.instance is not None:
+        instance = {"id": state.instance, "name": state.instance_name, "launched_by_run": state.launched}
+    outputs = state.outputs or {}
+    return {
+        "schema": 1,
+        "run_id": context.run,
+        "name": context.job.name,
+        "outcome": outcome(state, code),
+        "exit_code": int(code),
+        "script": script,
+        "instance": instance,
+        "receipt": state.receipt.to_dict() if state.receipt is not None else None,
+        "outputs": outputs.get("files", []),
+        "cost": cost_of(context),
+        "mail": {"state": "none"},
+        "phases": _phases(state, context),
+        "output_dir": str(context.output_dir),
+        "error": _error(context),
+        "cloud": context.cloud_name,
+        "outputs_missing": outputs.get("missing", []),
+        "outputs_problems": outputs.get("problems", []),
+        "log_path": str(context.folder / "log"),
+        "log_tail": collected_log(context.folder, tail_bytes=TAIL_BYTES),
+        "warnings": [f"the journal was lost during the shutdown: {context.journal_lost}"]
+        if context.journal_lost
+        else [],
+    }
+
+
+def _error(context: RunContext) -> dict[str, str] | None:
+    """What went wrong, the worst first: an instance that is not proven down outranks every other error."""
+    state = context.state
+    receipt = state.receipt
+    if receipt is not None and not receipt.verified:
+        return unverified_error(context, receipt)
+    if state.trouble is not None:
+        return {key: str(state.trouble[key]) for key in ("code", "what", "state", "next")}
+    outputs = state.outputs
+    ended = state.script_ended or {}
+    if outputs is not None and not outputs["complete"] and ended.get("exit_code") == 0:
+        lacks = ", ".join(outputs["missing"]) or "; ".join(outputs["problems"])
+        return {
+            "code": "outputs-missing",
+            "what": f"the script succeeded, and outputs are missing or damaged: {lacks}",
+            "state": context.describe_state(),
+            "next": f"jetrun collect {context.run}",
+        }
+    return None
+
+
+_ADVICE = {
+    "locked": "openstack --os-cloud {cloud} server unlock {instance} && jetrun verify {run}",
+    "stuck": "ask the cloud's staff to reset the state of {instance} (request {request}), then: jetrun verify {run}",
+    "corrupt-shelve": "ask the cloud's staff to shelve-offload {instance} (request {request}), then: jetrun verify {run}",
+    "not-offloaded": "jetrun verify {run}   (if SHELVED costs nothing on this cloud: shelved_is_down = true in its profile)",
+    "gone": "openstack --os-cloud {cloud} server show {instance}   (deleted by somebody, or another project's credential)",
+    "somebody-elses": "somebody started it after this run; leave it to them, or: jetrun verify {run} --take-over",
+}
+
+
+def unverified_error(context: RunContext, receipt: Receipt) -> dict[str, str]:
+    """The alarm in three parts: what, the instance's last known state with its age and price, what to type."""
+    state = context.state
+    rate = context.profile.rate_per_hour(state.flavor, state.vcpus, receipt.status or "ACTIVE")
+    price = f"; it costs {rate:g} {context.profile.unit}/h" if rate is not None else "; its cost is unknown"
+    advice = _ADVICE.get(receipt.reason, "openstack --os-cloud {cloud} server shelve {instance} && jetrun verify {run}")
+    request = receipt.request_ids[-1] if receipt.request_ids else "none"
+    return {
+        "code": f"shutdown-unverified-{receipt.reason}",
+        "what": f"instance {state.instance_name} ({state.instance}) is not proven down: {receipt.reason}",
+        "state": context.describe_state() + price,
+        "next": advice.format(cloud=context.cloud_name, instance=state.instance, run=context.run, request=request),
+    }
+
+
+def cost_of(context: RunContext) -> dict[str, Any]:
+    """What the run cost and what the instance costs now, by the profile's rates; None where the rate is unknown.
+
+    ``run``: from the first request that spends to the proof, at the rate of a running instance: an upper bound.
+    """
+    state, profile = context.state, context.profile
+    running = profile.rate_per_hour(state.flavor, state.vcpus, "ACTIVE")
+    status = state.receipt.status if state.receipt is not None else None
+    now_rate: float | None = None
+    if status == ABSENT or (state.untouched and not state.up):
+        now_rate = 0.0 if status == ABSENT else None
+    elif status is not None:
+        now_rate = profile.rate_per_hour(state.flavor, state.vcpus, status)
+    spent: float | None = 0.0
+    if state.spending_possible:
+        began_at = state.sent[0].at if state.sent else _entered(state, Phase.ACQUIRE)
+        ended_at = (state.receipt.verified_at if state.receipt is not None else None) or context.clock.now()
+        hours = (ended_at - began_at).total_seconds() / 3600 if began_at is not None else 0.0
+        spent = None if running is None else round(running * hours, 4)
+    return {"unit": profile.unit, "run": spent, "now_per_hour": now_rate, "rate_source": profile.rate_source}
+
+
+def _entered(state: RunState, phase: Phase) -> Any:
+    """When *phase* was first entered, None if never."""
+    return next((at for one, at in state.phases if one is phase), None)
+
+
+def _phases(state: RunState, context: RunContext) -> list[Mapping[str, Any]]:
+    """The phases with their times, in order."""
+    marks = [*state.phases, (Phase.CLOSED, context.clock.now())]
+    return [
+        {"name": phase.value, "started_at": at.isoformat(), "ended_at": following.isoformat()}
+        for (phase, at), (_, following) in pairwise(marks)
+        if phase is not Phase.CLOSED
+    ]

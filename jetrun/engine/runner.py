@@ -1,0 +1,92 @@
+"""One run, from wherever its journal stands to its end: the loop over the phases. No threads, journal first.
+
+Invariant 4: no path leads from "may be up" to the end of this function without a receipt in hand and a person told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from jetrun.engine.acquire import acquire
+from jetrun.engine.connect import connect
+from jetrun.engine.context import Interrupted, RunContext
+from jetrun.engine.execute import execute
+from jetrun.engine.prepare import prepare
+from jetrun.engine.report import report
+from jetrun.engine.shutdown import shut_down
+from jetrun.engine.stage import stage_in, stage_out
+from jetrun.errors import InternalError, JetrunError
+from jetrun.guarantee.lifecycle import Kind, Phase, RunState, next_phase
+
+_ACTS: dict[Phase, Callable[[RunContext], None]] = {
+    Phase.PREPARE: prepare,
+    Phase.ACQUIRE: acquire,
+    Phase.CONNECT: connect,
+    Phase.STAGE_IN: stage_in,
+    Phase.EXECUTE: execute,
+    Phase.STAGE_OUT: stage_out,
+    Phase.SHUTDOWN: shut_down,
+    Phase.REPORT: report,
+}
+
+
+def carry(context: RunContext) -> int:
+    """Carry the run to its end; its exit code.
+
+    Effects: everything that jetrun does.
+    """
+    context.interrupts.describe = lambda: _describe(context)
+    repeats = 0
+    while (phase := next_phase(context.state)) is not Phase.CLOSED:
+        before = context.state
+        try:
+            context.enter(phase)
+            _ACTS[phase](context)
+        except Interrupted:
+            context.screen.event("run.interrupted", cause=context.state.stop_cause)
+        except JetrunError as error:
+            context.trouble(error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the instance must be brought down first
+            context.trouble(_internal(context, error))
+        repeats = repeats + 1 if _facts(before) == _facts(context.state) else 0
+        if repeats > 1:
+            _force_on(context, phase)
+    return int(context.state.exit_code or 0)
+
+
+def _facts(state: RunState) -> RunState:
+    """The state without the list of phases, to see whether a phase changed anything."""
+    return replace(state, phases=(), phase=Phase.PREPARE)
+
+
+def _force_on(context: RunContext, phase: Phase) -> None:
+    """A phase that neither ends nor fails would turn in a circle: end it in words, so that the next one comes."""
+    match phase:
+        case Phase.STAGE_OUT:
+            context.record(Kind.STAGED_OUT, complete=False, missing=[], problems=["jetrun failed"], files=[], count=0)
+        case Phase.REPORT:
+            context.record(Kind.CLOSED, exit_code=125)
+        case _:
+            context.trouble(_internal(context, RuntimeError(f"phase {phase} made no progress")))
+
+
+def _internal(context: RunContext, error: Exception) -> JetrunError:
+    """An error of jetrun's own, in three parts."""
+    context.screen.event("run.crashed", error=f"{type(error).__name__}: {error}", exc_info=error)
+    return InternalError(
+        what=f"{type(error).__name__}: {error}",
+        state=context.describe_state(),
+        next=f"jetrun show {context.run}; it is a bug of jetrun's",
+    )
+
+
+def _describe(context: RunContext) -> str:
+    """What a second Ctrl-C is told."""
+    name = context.state.instance_name or "the instance"
+    if context.state.instance is None:
+        return f"jetrun is in phase {context.state.phase}; nothing was started yet."
+    return (
+        f"jetrun is in phase {context.state.phase}; {name} is {context.describe_state()}. It goes on until that is proven down.\n"
+        f"By hand: openstack --os-cloud {context.cloud_name} server shelve {context.state.instance}"
+    )
