@@ -1,0 +1,92 @@
+"""The lease as text on a port: what is written is what is read, and nobody's words are lost."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from facts import T0
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jetrun.guarantee.lease import MAX_TEXT, Lease, LeaseState, extended, from_text, is_expired, to_text
+from jetrun.guarantee.power import Disposition, RunId
+
+
+def lease(**changes: object) -> Lease:
+    values: dict[str, object] = {
+        "run": RunId("20261120T1200-ab12"),
+        "state": LeaseState.GRANTED,
+        "generation": 1795000000,
+        "until_at": T0 + timedelta(hours=2),
+        "disposition": Disposition.SHELVE,
+        "owner": "ada@lab",
+        "user_id": "0123456789abcdef0123456789abcdef",
+    }
+    return Lease(**{**values, **changes})  # type: ignore[arg-type]
+
+
+@given(
+    state=st.sampled_from(LeaseState),
+    disposition=st.sampled_from(Disposition),
+    outputs=st.booleans(),
+    until=st.datetimes(datetime(2020, 1, 1), datetime(2090, 1, 1)),  # noqa: DTZ001
+    generation=st.integers(0, 10**11),
+    previous=st.text(st.characters(codec="utf-8"), max_size=40),
+)
+def test_what_is_written_is_what_is_read(
+    state: LeaseState, disposition: Disposition, outputs: bool, until: datetime, generation: int, previous: str
+) -> None:
+    """The round trip keeps every field, and a person's words behind it."""
+    written = lease(
+        state=state,
+        disposition=disposition,
+        outputs_collected=outputs,
+        until_at=until.replace(microsecond=0, tzinfo=UTC),
+        generation=generation,
+        previous=previous,
+    )
+    assert from_text(to_text(written)) == written
+
+
+@given(owner=st.text(max_size=200), previous=st.text(max_size=400))
+def test_the_text_fits_a_port_description_whatever_the_owner(owner: str, previous: str) -> None:
+    """Neutron refuses more than 255 characters, and a refused lease would refuse the run."""
+    text = to_text(lease(owner=owner, previous=previous))
+    assert len(text) <= MAX_TEXT
+    read = from_text(text)
+    assert read is not None
+    assert read.until_at == lease().until_at
+
+
+@pytest.mark.parametrize("text", ["", "my port", "jetrun box in the corner", "jetrunner"])
+def test_a_persons_words_are_no_lease(text: str) -> None:
+    """Somebody's own description must not stop a run."""
+    assert from_text(text) is None
+
+
+@pytest.mark.parametrize("text", ["jetrun2 granted", "jetrun1 granted run=x", "jetrun1 "])
+def test_a_lease_that_cannot_be_read_is_an_error(text: str) -> None:
+    """A later version's lease, or a damaged one, is respected, not overwritten."""
+    with pytest.raises(ValueError, match="not a lease"):
+        from_text(text)
+
+
+def test_a_lease_expires_only_past_its_margin() -> None:
+    """The margin pays for clock skew."""
+    one = lease()
+    assert not is_expired(one, one.until_at + timedelta(seconds=120), margin_s=120)
+    assert is_expired(one, one.until_at + timedelta(seconds=121), margin_s=120)
+
+
+def test_extending_never_shortens_and_clears_a_reapers_mark() -> None:
+    """``extend`` answers a reaper that has already marked the lease."""
+    one = lease(state=LeaseState.REAPING)
+    assert extended(one, one.until_at - timedelta(hours=1)).until_at == one.until_at
+    assert extended(one, one.until_at + timedelta(hours=1)).state is LeaseState.GRANTED
+
+
+def test_an_ending_lease_is_not_extended() -> None:
+    """What is being shut down cannot be kept up by a late request."""
+    with pytest.raises(ValueError, match="ending"):
+        extended(lease(state=LeaseState.ENDING), T0)

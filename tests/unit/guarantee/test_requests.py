@@ -1,0 +1,93 @@
+"""Whose start it is, and when a lost request can no longer surprise us."""
+
+from __future__ import annotations
+
+from facts import at, entry, sent
+
+from jetrun.guarantee.power import Action, RequestId
+from jetrun.guarantee.requests import Outcome, entry_of, is_settled, newest, somebody_elses_start
+
+MINE = frozenset({RequestId("req-mine")})
+
+
+def whose(*log: object) -> object:
+    return somebody_elses_start(log, known=MINE, project_id="lab")  # type: ignore[arg-type]
+
+
+def test_a_start_that_this_run_recorded_is_its_own() -> None:
+    """The run's own unshelve is not a person."""
+    assert whose(entry("unshelve", "req-mine", 5)) is None
+
+
+def test_a_later_start_by_a_person_is_found() -> None:
+    """Somebody unshelved it for their own work."""
+    other = entry("unshelve", "req-other", 9, user="bob")
+    assert whose(entry("unshelve", "req-mine", 5), other) == other
+
+
+def test_an_earlier_start_does_not_matter() -> None:
+    """Only the newest start says whose the instance is."""
+    assert whose(entry("start", "req-old", 1), entry("unshelve", "req-mine", 5)) is None
+
+
+def test_the_cloud_and_administrators_are_not_persons() -> None:
+    """A host reboot or a migration starts instances without a user, or from another project."""
+    assert whose(entry("reboot", "req-1", 9, user=None)) is None
+    assert whose(entry("start", "req-1", 9, project="admin")) is None
+    assert whose(entry("start", "req-1", 9, project=None)) is not None
+
+
+def test_a_failed_start_is_nobodys() -> None:
+    """A bounced unshelve did not start anything."""
+    assert whose(entry("unshelve", "req-1", 9, failed=True)) is None
+
+
+def test_newest_of_an_empty_log_is_none() -> None:
+    """Databases are purged."""
+    assert newest((), {"start"}) is None
+
+
+def test_at_the_same_second_a_start_counts_as_later() -> None:
+    """The log has whole seconds; when in doubt the instance is up."""
+    log = (entry("shelve", "req-1", 5), entry("unshelve", "req-2", 5))
+    assert newest(log, {"shelve", "unshelve"}) == log[1]
+
+
+def test_an_answered_request_is_found_by_its_id() -> None:
+    """Another entry of the same action is not taken for it."""
+    log = (entry("stop", "req-a", 1), entry("stop", "req-b", 2))
+    assert entry_of(sent(Action.STOP, request="req-a"), log, known=MINE) == log[0]
+    assert entry_of(sent(Action.STOP, request="req-c"), log, known=MINE) is None
+
+
+def test_a_lost_request_is_the_newest_unknown_entry_of_its_action() -> None:
+    """The reply was lost, so its id is known from the log alone."""
+    log = (entry("stop", "req-mine", 1), entry("shelve", "req-x", 2), entry("stop", "req-b", 3))
+    lost = sent(Action.STOP, Outcome.AMBIGUOUS)
+    assert entry_of(lost, log, known=MINE) == log[2]
+    assert entry_of(sent(Action.START, Outcome.AMBIGUOUS), log, known=MINE) is None
+
+
+def settled(log: tuple[object, ...], seconds: float) -> bool:
+    lost = sent(Action.UNSHELVE, Outcome.AMBIGUOUS)
+    return is_settled(lost, log, known=MINE, now_at=at(seconds), settle_s=180)  # type: ignore[arg-type]
+
+
+def test_a_lost_request_without_an_entry_settles_with_time() -> None:
+    """It never arrived, but only time can say so."""
+    assert not settled((), 179)
+    assert settled((), 180)
+
+
+def test_a_lost_request_with_an_entry_settles_when_it_ends() -> None:
+    """Finished or failed: nothing more will come of it."""
+    assert not settled((entry("unshelve", "r", finished=False),), 500)
+    assert settled((entry("unshelve", "r", finished=True),), 1)
+    assert settled((entry("unshelve", "r", finished=False, failed=True),), 1)
+
+
+def test_where_events_are_hidden_time_decides() -> None:
+    """Some clouds do not show the events of an action."""
+    assert not settled((entry("unshelve", "r", finished=None),), 1)
+    assert settled((entry("unshelve", "r", finished=None),), 180)
+    assert settled((entry("unshelve", "r", finished=None, failed=True),), 1)
