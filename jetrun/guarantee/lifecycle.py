@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, assert_never
 
 from jetrun.guarantee import receipt as receipts
 from jetrun.guarantee.power import Action, InstanceId, RequestId, RunId
@@ -276,6 +276,8 @@ def apply(state: RunState, record: Record) -> RunState:  # noqa: C901, PLR0912 -
             return replace(state, exit_code=data["exit_code"])
         case Kind.OPENED | Kind.OWNED | Kind.MAIL_QUEUED:
             return state
+        case _:
+            assert_never(record.kind)
 
 
 def _sent(data: Mapping[str, Any], at: datetime) -> Sent:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import NewType
+from typing import NewType, assert_never
 
 InstanceId = NewType("InstanceId", str)
 RequestId = NewType("RequestId", str)
@@ -110,6 +110,8 @@ def is_down(observation: Observation, disposition: Disposition, *, shelved_is_do
             return seen in _OFF
         case Disposition.SHELVE:
             return seen in _OFFLOADED or (shelved_is_down and seen in _SHELVED)
+        case _:
+            assert_never(disposition)
 
 
 _OFFLOADED = frozenset({("SHELVED_OFFLOADED", "shelved_offloaded")})
