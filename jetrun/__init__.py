@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-__all__ = ["Job", "JetrunError", "Receipt", "Result", "__version__", "run"]
+__all__ = ["JetrunError", "Job", "Receipt", "Result", "__version__", "run"]
 
 if TYPE_CHECKING:
     from jetrun.api import Result, run

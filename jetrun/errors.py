@@ -1,20 +1,20 @@
 """Every error that jetrun raises, and the exit code each leads to. Imports nothing of jetrun.
 
-    JetrunError
-    ├── UsageError            2    the command line or the job file is wrong; nothing was begun
-    ├── InstanceInUse       122    somebody else's lease, or already running and no --take-over
-    ├── InstanceNotStarted  120    the instance could not be started or reached
-    ├── CloudError                 a call to the cloud failed; the engine decides what follows
-    │   ├── CloudTransient         no effect; the same call may work later
-    │   ├── CloudPermanent         no effect; the same call will fail again (403, 404, bad request)
-    │   └── CloudAmbiguous         may have taken effect: resolved by observing, never by repeating
-    ├── RemoteError                an act on the instance over SSH failed
-    │   ├── RemoteUnreachable      no connection, or it broke
-    │   ├── RemoteRefused          connected, but key, host key or rights are refused
-    │   └── RemoteCommandFailed    the command ran and failed
-    ├── MailError                  no mail was accepted
-    ├── ShutdownUnverified  119    the instance is not proven down
-    └── InternalError       125    jetrun itself failed
+JetrunError
+├── UsageError            2    the command line or the job file is wrong; nothing was begun
+├── InstanceInUse       122    somebody else's lease, or already running and no --take-over
+├── InstanceNotStarted  120    the instance could not be started or reached
+├── CloudError                 a call to the cloud failed; the engine decides what follows
+│   ├── CloudTransient         no effect; the same call may work later
+│   ├── CloudPermanent         no effect; the same call will fail again (403, 404, bad request)
+│   └── CloudAmbiguous         may have taken effect: resolved by observing, never by repeating
+├── RemoteError                an act on the instance over SSH failed
+│   ├── RemoteUnreachable      no connection, or it broke
+│   ├── RemoteRefused          connected, but key, host key or rights are refused
+│   └── RemoteCommandFailed    the command ran and failed
+├── MailError                  no mail was accepted
+├── ShutdownUnverified  119    the instance is not proven down
+└── InternalError       125    jetrun itself failed
 """
 
 from __future__ import annotations
@@ -70,7 +70,12 @@ class JetrunError(Exception):
     exit_code: int = ExitCode.FAILED
 
     def __init__(
-        self, *, what: str, state: str = "no instance was touched", next: str, code: str | None = None  # noqa: A002
+        self,
+        *,
+        what: str,
+        state: str = "no instance was touched",
+        next: str,
+        code: str | None = None,
     ) -> None:
         super().__init__(what)
         self.what = what
@@ -118,12 +123,12 @@ class CloudError(JetrunError):
         request_id: the cloud's ``x-openstack-request-id``, None without one.
     """
 
-    def __init__(  # noqa: PLR0913 - the three parts of an error, and the two facts of a call
+    def __init__(  # ruff: ignore[too-many-arguments] - the three parts of an error, and the two facts of a call
         self,
         *,
         what: str,
         state: str = "not known: the cloud's answer is missing",
-        next: str = "jetrun doctor",  # noqa: A002
+        next: str = "jetrun doctor",  # ruff: ignore[builtin-argument-shadowing]
         code: str | None = None,
         status: int | None = None,
         request_id: str | None = None,
@@ -153,7 +158,7 @@ class RemoteError(JetrunError):
         *,
         what: str,
         state: str = "not known over SSH",
-        next: str = "jetrun doctor",  # noqa: A002
+        next: str = "jetrun doctor",  # ruff: ignore[builtin-argument-shadowing]
         code: str | None = None,
     ) -> None:
         super().__init__(what=what, state=state, next=next, code=code)
@@ -175,7 +180,9 @@ class RemoteCommandFailed(RemoteError):
         stderr_tail: the end of what it said, without secrets.
     """
 
-    def __init__(self, *, what: str, command_exit_code: int, stderr_tail: str = "", next: str = "jetrun doctor") -> None:  # noqa: A002
+    def __init__(
+        self, *, what: str, command_exit_code: int, stderr_tail: str = "", next: str = "jetrun doctor"
+    ) -> None:
         super().__init__(what=what, next=next)
         self.command_exit_code = command_exit_code
         self.stderr_tail = stderr_tail
@@ -188,7 +195,7 @@ class MailError(JetrunError):
         permanent: True where the same mail will be refused again.
     """
 
-    def __init__(self, *, what: str, next: str, permanent: bool = False, code: str | None = None) -> None:  # noqa: A002
+    def __init__(self, *, what: str, next: str, permanent: bool = False, code: str | None = None) -> None:  # ruff: ignore[builtin-argument-shadowing]
         super().__init__(what=what, state="the instance is not concerned", next=next, code=code)
         self.permanent = permanent
 

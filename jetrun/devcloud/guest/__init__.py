@@ -1,0 +1,1 @@
+"""What an instance of the embedded cloud has inside: a few programs, and an engine for its units."""
