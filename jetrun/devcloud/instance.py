@@ -232,7 +232,9 @@ class Instance:
         if address in self._listeners:
             return
         if self.spec.silent:
-            self._listeners[address] = await asyncio.start_server(_never_answer, address, self.spec.port, reuse_address=True)
+            self._listeners[address] = await asyncio.start_server(
+                _never_answer, address, self.spec.port, reuse_address=True
+            )
             return
         self._listeners[address] = await asyncssh.listen(
             address,
@@ -245,7 +247,12 @@ class Instance:
             line_editor=False,
             keepalive_interval=0,
             compression_algs=None,
-            encryption_algs=["aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com", "aes128-ctr"],
+            encryption_algs=[
+                "aes128-gcm@openssh.com",
+                "aes256-gcm@openssh.com",
+                "chacha20-poly1305@openssh.com",
+                "aes128-ctr",
+            ],
             reuse_address=True,
         )
 
@@ -281,7 +288,9 @@ class Instance:
             limit=1 << 20,
         )
         feeding = asyncio.ensure_future(_feed(process, child))
-        await asyncio.gather(_pump(child.stdout, process.stdout), _pump(child.stderr, process.stderr), return_exceptions=True)
+        await asyncio.gather(
+            _pump(child.stdout, process.stdout), _pump(child.stderr, process.stderr), return_exceptions=True
+        )
         code = await self._wait(child)
         feeding.cancel()
         if code < 0:

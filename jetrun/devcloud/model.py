@@ -43,7 +43,7 @@ class NovaModel:
         quota: of each project: instances, cores, ram (MiB).
     """
 
-    def __init__(  # noqa: PLR0913 - the model's neighbours and its settings
+    def __init__(
         self,
         *,
         network: NetworkModel,

@@ -78,7 +78,7 @@ def status_of(vm_state: str, task_state: str | None) -> str:
     return STATUS[vm_state]
 
 
-def refusal(  # noqa: PLR0913 - the facts that Nova's text depends on
+def refusal(
     action: str, *, instance: str, vm_state: str, task_state: str | None, has_host: bool, was_launched: bool
 ) -> ApiError | None:
     """Nova's 409 for *action* in this state, None where it is allowed. Texts as seen on Nova 26.2 (lab NOTES.md)."""

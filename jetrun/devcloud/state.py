@@ -73,7 +73,13 @@ class CloudState:
             project_id = found or self.identity.add_project(project)
             user_id = self.identity.add_user(name, PASSWORD, project_id, roles)
             self.nova.keypairs[user_id] = {
-                "devcloud": {"name": "devcloud", "public_key": public_key, "fingerprint": "", "type": "ssh", "user_id": user_id}
+                "devcloud": {
+                    "name": "devcloud",
+                    "public_key": public_key,
+                    "fingerprint": "",
+                    "type": "ssh",
+                    "user_id": user_id,
+                }
             }
         for number, (name, vcpus, ram, disk) in enumerate(FLAVORS, start=1):
             self.nova.flavors[str(number)] = {"id": str(number), "name": name, "vcpus": vcpus, "ram": ram, "disk": disk}
@@ -93,7 +99,9 @@ class CloudState:
             flavor=next(row for row in self.nova.flavors.values() if row["name"] == flavor), key_name="devcloud",
             vm_state="shelved_offloaded", task_state=None, power_state=4, launched_at=at,
         )  # fmt: skip
-        snapshot = self.images.create(f"{name}-shelved", project_id, now, image_type="snapshot", instance_uuid=server.id)
+        snapshot = self.images.create(
+            f"{name}-shelved", project_id, now, image_type="snapshot", instance_uuid=server.id
+        )
         server.snapshot_id = snapshot["id"]
         for action in ("create", "shelve"):
             server.begin(action, f"req-{self.new_id()}", user=user_id, project=project_id, now=now)

@@ -206,7 +206,9 @@ class Units:
             for value in self._values(name, "Timer", key)
         ]
         first += [max(0.0, until(value)) for value in self._values(name, "Timer", "OnCalendar")]
-        again = [span(one) for key in ("OnUnitActiveSec", "OnUnitInactiveSec") for one in self._values(name, "Timer", key)]
+        again = [
+            span(one) for key in ("OnUnitActiveSec", "OnUnitInactiveSec") for one in self._values(name, "Timer", key)
+        ]
         if not first and again:
             first = [min(again)]
         if first:
