@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -154,10 +155,8 @@ def stop(running: Running) -> None:
     os.kill(running.pid, signal.SIGTERM)
     until = time.monotonic() + 10
     while running.is_alive() and time.monotonic() < until:
-        try:
+        with contextlib.suppress(ChildProcessError):
             os.waitpid(running.pid, os.WNOHANG)
-        except ChildProcessError:
-            pass
         time.sleep(0.02)
     if running.is_alive():
         os.kill(running.pid, signal.SIGKILL)

@@ -14,13 +14,12 @@ import select
 import shutil
 import signal
 import socket
-import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from jetrun.devcloud.instance import REBOOT, InstanceSpec, descendants_of, run
+from jetrun.devcloud.instance import REBOOT, InstanceSpec, descendants_of, kill_below, run
 
 
 def fork_host(*, inherited: list[int]) -> tuple[int, socket.socket]:
@@ -63,11 +62,11 @@ class _Host:
         """Until the channel closes; then nothing that runs inside an instance is left."""
         try:
             while True:
-                ready, _, _ = select.select([self._channel, self._woken], [], [])
+                ready, _, _ = select.select([self._channel.fileno(), self._woken], [], [])
                 if self._woken in ready:
                     os.read(self._woken, 512)
                     self._collect()
-                if self._channel in ready:
+                if self._channel.fileno() in ready:
                     data = self._channel.recv(1 << 18)
                     if not data:
                         return
@@ -118,12 +117,7 @@ class _Host:
         if pid is None:
             return
         _signal(pid, signal.SIGSTOP)
-        until = time.monotonic() + 5.0
-        while (inside := descendants_of(pid)) and time.monotonic() < until:
-            for one in inside:
-                _signal(one, signal.SIGKILL)
-            if all(_is_dead(one) for one in inside):
-                break
+        kill_below(pid)
         _signal(pid, signal.SIGKILL)
         with contextlib.suppress(ChildProcessError):
             os.waitpid(pid, 0)
@@ -146,14 +140,6 @@ def _signal(pid: int, number: int) -> None:
     """Send a signal to a process that may be gone."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
-
-
-def _is_dead(pid: int) -> bool:
-    """Gone, or only its zombie is left."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in {"Z", "X"}
-    except OSError:
-        return True
 
 
 class InstanceHosts:

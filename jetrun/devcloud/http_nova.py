@@ -162,7 +162,7 @@ def _list(call: Call) -> Answer:
 def _fits(row: Row, call: Call) -> bool:
     query = call.query
     tags = row.get("tags", [])
-    wanted = {
+    wanted: dict[str, Callable[[str], bool]] = {
         "name": lambda value: re.search(value, row["name"]) is not None,
         "status": lambda value: row["status"] == value.upper(),
         "uuid": lambda value: row["id"] == value,
@@ -219,7 +219,7 @@ def _act(call: Call) -> Answer:
     elif word == "os-resetState":
         if not call.caller.is_admin:
             raise forbidden("Policy doesn't allow os_compute_api:os-admin-actions:reset_state to be performed.")
-        nova.reset_state(nova.find(call.caller, key).id, argument["state"])
+        nova.reset_state(nova.find(call.caller, key).id, (argument or {})["state"])
     else:
         raise bad_request(f"There is no such action: {word}")
     return 202, None

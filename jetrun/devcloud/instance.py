@@ -75,7 +75,7 @@ class Instance:
             "LANG": "C.UTF-8",
             "PATH": f"{spec.folder / 'bin'}:/usr/local/bin:/usr/bin:/bin:{Path(sys.executable).resolve().parent}",
         }
-        self._off: asyncio.Future[int] = asyncio.Future()
+        self._off: asyncio.Future[int] | None = None
         self._listeners: dict[str, Any] = {}
         self._connections: set[Any] = set()
         self._own: set[int] = set()
@@ -83,6 +83,7 @@ class Instance:
 
     async def live(self) -> int:
         """Boot, serve, and give the exit code when the guest switches itself off."""
+        self._off = asyncio.get_running_loop().create_future()
         self._prepare_disk()
         first = not (self.root / "var/lib/cloud/done").exists()
         control = await asyncio.start_unix_server(self._control, str(self.spec.folder / "run" / "control"))
@@ -96,6 +97,7 @@ class Instance:
             await self._listen(address)
         code = await self._off
         control.close()
+        kill_below(os.getpid())
         return code
 
     # --- disk ---
@@ -149,7 +151,7 @@ class Instance:
             return
         if not text.startswith("#cloud-config"):
             return
-        import yaml  # noqa: PLC0415 - only launched instances have it; comes with openstacksdk
+        import yaml  # type: ignore[import-untyped] # noqa: PLC0415 - no stubs; only launched instances have it; comes with openstacksdk
 
         config = yaml.safe_load(text) or {}
         self.spec.public_keys.extend(config.get("ssh_authorized_keys", []))
@@ -222,8 +224,12 @@ class Instance:
 
     def _end(self, code: int) -> None:
         """Switch off, a moment later, so that whoever asked gets an answer."""
-        if not self._off.done():
-            asyncio.get_running_loop().call_later(0.05, lambda: self._off.done() or self._off.set_result(code))
+
+        def off() -> None:
+            if self._off is not None and not self._off.done():
+                self._off.set_result(code)
+
+        asyncio.get_running_loop().call_later(0.05, off)
 
     # --- SSH ---
 
@@ -368,6 +374,18 @@ def descendants_of(pid: int) -> list[int]:
             found.append(child)
             waiting.append(child)
     return found
+
+
+def kill_below(pid: int) -> None:
+    """Kill everything below *pid*, until nothing lives there: what is killed may just have started something."""
+    until = time.monotonic() + 5.0
+    while time.monotonic() < until:
+        inside = [one for one in descendants_of(pid) if _state_of(one) not in {"", "Z", "X"}]
+        if not inside:
+            return
+        for one in inside:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(one, signal.SIGKILL)
 
 
 def _all_children(pid: int) -> list[int]:

@@ -29,7 +29,7 @@ class _Keeper:
             await asyncio.sleep(max(fault.seconds, 60.0))
         if fault is not None:
             transport = server.transport
-            if transport is not None:
+            if isinstance(transport, asyncio.WriteTransport):
                 transport.abort()
             return "421 4.3.2 closing"
         self._folder.mkdir(parents=True, exist_ok=True)
