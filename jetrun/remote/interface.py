@@ -87,8 +87,10 @@ class SwitchReading:
     """What the switch on the instance says when it is read back.
 
     Attributes:
-        state: ``armed``, ``ending``, ``spent``, ``disarmed``, ``absent``.
+        state: ``armed``, ``ending``, ``spent``, ``disarmed``, ``absent``, or ``unreadable`` (then it does nothing).
         ticking: its timer is really scheduled (systemd's own word, or the loop's living pid).
+        how: what ticks: ``systemd``, ``loop`` (with cron to begin it at a boot), ``loop, not after a reboot``.
+        why: it fired or disarmed itself; empty otherwise.
     """
 
     state: str
@@ -96,6 +98,8 @@ class SwitchReading:
     generation: int
     deadline_at: datetime | None
     ticking: bool
+    how: str = ""
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
