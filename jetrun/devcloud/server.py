@@ -138,11 +138,15 @@ class Devcloud:
         loop, faults = asyncio.get_running_loop(), self.cloud.faults
         while fault := faults.take("ssh.connect", "ssh-drop", "guest-poweroff"):
             order = "drop" if fault.name == "ssh-drop" else "poweroff"
-            loop.call_later(fault.seconds, lambda do=order: asyncio.ensure_future(self.hosts.tell(instance, do=do)))
+            loop.call_later(fault.seconds, self._tell_later, instance, order)
         if faults.take("ssh.connect", "ssh-silent"):
             asyncio.ensure_future(self.hosts.tell(instance, do="silent", on=True))  # noqa: RUF006
         if faults.take("ssh.connect", "ssh-refused"):
             asyncio.ensure_future(self.hosts.tell(instance, do="addresses", addresses=[]))  # noqa: RUF006
+
+    def _tell_later(self, instance: str, order: str) -> None:
+        """An order whose time has come."""
+        asyncio.ensure_future(self.hosts.tell(instance, do=order))  # noqa: RUF006 - the loop lives as long as the cloud
 
     async def _tick(self) -> None:
         """Let what is due happen, when it is due."""
