@@ -34,7 +34,7 @@ def choose(wanted: str | None, environ: Mapping[str, str]) -> CloudChoice:
         UsageError: none or several could be meant, or its entry cannot be read.
     """
     import openstack.config  # noqa: PLC0415 - heavy
-    from openstack.config.exceptions import ConfigException  # noqa: PLC0415
+    from openstack.exceptions import ConfigException  # noqa: PLC0415
 
     try:
         loader = openstack.config.OpenStackConfig(app_name="jetrun")

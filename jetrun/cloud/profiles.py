@@ -96,7 +96,7 @@ def profile_for(auth_host: str, settings: Mapping[str, Any]) -> Profile:
     """
     unknown = set(settings) - KEYS
     if unknown:
-        raise ValueError(f"unknown key {sorted(unknown)[0]!r}; there are: {', '.join(sorted(KEYS))}")
+        raise ValueError(f"unknown key {min(unknown)!r}; there are: {', '.join(sorted(KEYS))}")
     name = str(settings.get("profile", BY_HOST.get(auth_host, "generic")))
     if name not in BUILT_IN:
         raise ValueError(f"unknown profile {name!r}; there are: {', '.join(BUILT_IN)}")

@@ -18,7 +18,7 @@ CONNECT_S = 10.0
 """For the TCP connection alone; the whole call has the profile's ``api_timeout_s``."""
 
 WANTED_MINOR = 90
-"""Nova microversion asked for where the cloud has it: 2.73 shows why an instance is locked, 2.58 and 2.51 the log's times and events."""
+"""Nova microversion asked for where the cloud has it: 2.73 shows why it is locked, 2.58 and 2.51 the log's times and events."""
 
 _SUFFIX = {"network": "/v2.0", "image": "/v2"}
 
