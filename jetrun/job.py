@@ -6,16 +6,30 @@ valid name. Whether files exist is asked by ``job_file.py``.
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
-from jetrun.errors import UsageError
 from jetrun.guarantee.constants import DEFAULT_MAX_LIFETIME_S
 from jetrun.guarantee.power import Disposition
+from jetrun.job_fields import Origin, Table, duration_text, exact_text, seconds, toml_text
+from jetrun.job_rules import (
+    LAUNCH_ONLY,
+    NO_INPUTS_S,
+    SECTIONS,
+    addresses,
+    below,
+    environment,
+    lifetime,
+    no_collisions,
+    output_dir,
+    take_over,
+    what_runs,
+)
+
+__all__ = ["SECTIONS", "Email", "Job", "Launch", "On", "Ssh", "duration_text", "from_mapping", "seconds", "to_mapping"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +46,7 @@ class Launch:
     Attributes:
         key: name of a key pair of the cloud, or ``auto`` for jetrun's own.
         floating_ip: ``auto`` (where there is an external network) or ``no``.
+        security_groups: empty for the project's default. name: None for ``jetrun-RUN``.
     """
 
     image: str
@@ -70,7 +85,8 @@ class Job:
         script: a local file that is sent and executed; or ``command``: an argv executed in the work folder.
         inputs: local files and folders, sent into the work folder under their own names. excludes: rsync patterns.
         outputs: paths or globs below the work folder. output_dir: local; ``{run}`` and ``{name}`` are replaced.
-        timeout_s: of the script. grace_s: between TERM and KILL.
+        timeout_s: of the script; from a job file never None: without one it is the longest that fits the lifetime.
+        grace_s: between TERM and KILL.
         boot_s, stage_in_s, stage_out_s, shutdown_s: time set aside for each; the lease must hold them all.
         take_over: ``no``, ``yes``, or ``force`` (also with people logged in, who are warned).
         deadman: arm the switch on the instance.
@@ -98,85 +114,66 @@ class Job:
     ssh: Ssh = field(default_factory=Ssh)
     email: Email = field(default_factory=Email)
 
-
-TOP = {
-    "name", "script", "command", "inputs", "excludes", "outputs", "output_dir", "timeout", "grace", "env", "disposition",
-    "instance", "ssh", "email", "budget",
-}  # fmt: skip
-INSTANCE = {
-    "on", "launch", "image", "flavor", "network", "key", "floating_ip", "security_groups", "name", "max_lifetime", "take_over",
-    "deadman",
-}  # fmt: skip
-SSH = {"user", "port", "host", "keys"}
-EMAIL = {"to", "attach", "when"}
-BUDGET = {"boot", "stage_in", "stage_out", "shutdown"}
-SECTIONS = {"": TOP, "instance": INSTANCE, "ssh": SSH, "email": EMAIL, "budget": BUDGET}
-"""Every key of a job file, by section; docs/job.toml is tested against it."""
-
-_MAIL = re.compile(r"[^@\s,;<>\"]+@[^@\s,;<>\"]+\.[^@\s,;<>\"]+|[^@\s,;<>\"]+@localhost")
-_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_PIECE = re.compile(r"(\d+(?:\.\d+)?)([dhms])")
-_SECONDS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
+    def output_folder(self, run: str) -> str:
+        """``output_dir`` of one run, its placeholders replaced; a name cannot leave the folder."""
+        safe = self.name.replace("/", "_")
+        values = {"run": run, "name": "_" if safe in {".", ".."} else safe}
+        return re.sub(r"\{(run|name)\}", lambda found: values[found[1]], self.output_dir)
 
 
-def from_mapping(data: Mapping[str, Any], *, origin: str) -> Job:
+def from_mapping(data: Mapping[str, Any], *, origin: str | Origin) -> Job:
     """The job that *data* describes.
 
     Args:
         data: as TOML gives it; see docs/job.toml.
-        origin: where it came from, for messages.
+        origin: where it came from, for messages; or a function that says it for each key's path.
 
     Raises:
         UsageError: the first mistake, with its key's path, what was found, and the line to write.
     """
-    given = _Section(data, "", origin)
-    where = given.section("instance")
-    instance = _instance(where)
-    disposition = Disposition(given.choice("disposition", [one.value for one in Disposition], "shelve"))
-    if disposition is Disposition.DELETE and isinstance(instance, On):
-        raise given.wrong(
-            "disposition", '"delete" is only for an instance that this run launches', 'disposition = "shelve"'
-        )
-    script, command = given.text("script", None), given.texts("command")
-    if bool(script) == bool(command):
-        raise given.wrong("script", f"{'both script and command are' if script else 'neither script nor command is'} given",
-                          'script = "train.sh"')  # fmt: skip
-    mail, ssh, budget = given.section("email"), given.section("ssh"), given.section("budget")
-    job = Job(
-        name=given.text("name", None) or PurePosixPath(script or command[0]).stem or "job",
-        instance=instance,
+    where: Origin = (lambda _: origin) if isinstance(origin, str) else origin
+    given = Table(data, "", schema=SECTIONS, origin=where)
+    instance, budget, ssh = given.section("instance"), given.section("budget"), given.section("ssh")
+    script, command = what_runs(given)
+    target = _target(instance)
+    inputs = given.texts("inputs")
+    boot_s, grace_s = budget.duration("boot") or 900.0, given.duration("grace") or 30.0
+    stage_in_s, stage_out_s = budget.duration("stage_in") or 1800.0, budget.duration("stage_out") or 1800.0
+    shutdown_s = budget.duration("shutdown") or 1080.0
+    around = {"boot": boot_s, "stage_in": stage_in_s if inputs else NO_INPUTS_S}
+    around |= {"grace": grace_s, "stage_out": stage_out_s, "shutdown": shutdown_s}
+    lifetime_s, timeout_s = lifetime(given, instance, around)
+    return Job(
+        name=given.text("name") or PurePosixPath(script or command[0]).stem or "job",
+        instance=target,
         script=script,
         command=command,
-        inputs=given.texts("inputs"),
+        inputs=no_collisions(given, inputs),
         excludes=given.texts("excludes"),
-        outputs=tuple(_output(given, path) for path in given.texts("outputs")),
-        output_dir=given.text("output_dir", "out/{run}") or "out/{run}",
-        timeout_s=given.duration("timeout", None),
-        grace_s=given.duration("grace", 30.0) or 30.0,
-        env=_env(given),
-        disposition=disposition,
-        max_lifetime_s=where.duration("max_lifetime", None) or DEFAULT_MAX_LIFETIME_S,
-        boot_s=budget.duration("boot", 900.0) or 900.0,
-        stage_in_s=budget.duration("stage_in", 1800.0) or 1800.0,
-        stage_out_s=budget.duration("stage_out", 1800.0) or 1800.0,
-        shutdown_s=budget.duration("shutdown", 1080.0) or 1080.0,
-        take_over=where.choice("take_over", ["no", "yes", "force"], "no"),
-        deadman=where.boolean("deadman", default=True),
-        ssh=Ssh(user=ssh.text("user", None), port=_port(ssh), host=ssh.text("host", None), keys=ssh.texts("keys")),
-        email=Email(
-            to=tuple(_address(mail, one) for one in mail.texts("to")),
-            attach=mail.texts("attach"),
-            when=mail.choice("when", ["always", "failure"], "always"),
+        outputs=below(given, "outputs", "the script's work folder"),
+        output_dir=output_dir(given),
+        timeout_s=timeout_s,
+        grace_s=grace_s,
+        env=environment(given),
+        disposition=_disposition(given, target),
+        max_lifetime_s=lifetime_s,
+        boot_s=boot_s,
+        stage_in_s=stage_in_s,
+        stage_out_s=stage_out_s,
+        shutdown_s=shutdown_s,
+        take_over=take_over(instance),
+        deadman=instance.boolean("deadman", default=True),
+        ssh=Ssh(
+            user=ssh.text("user"), port=ssh.integer("port", 1, 65535), host=ssh.text("host"), keys=ssh.texts("keys")
         ),
+        email=_email(given.section("email")),
     )
-    _check_lifetime(job, given, timeout_given=job.timeout_s is not None, lifetime_given="max_lifetime" in where.data)
-    return job
 
 
 def to_mapping(job: Job) -> dict[str, Any]:
-    """*job* as ``from_mapping`` takes it; the journal keeps it."""
+    """*job* as ``from_mapping`` takes it, so that the same job comes back; the journal keeps it."""
     instance: dict[str, Any] = {
-        "max_lifetime": f"{job.max_lifetime_s:g}s",
+        "max_lifetime": exact_text(job.max_lifetime_s),
         "take_over": job.take_over,
         "deadman": job.deadman,
     }
@@ -184,13 +181,10 @@ def to_mapping(job: Job) -> dict[str, Any]:
         case On(name_or_id=name):
             instance["on"] = name
         case Launch() as launch:
-            instance |= {"image": launch.image, "flavor": launch.flavor, "network": launch.network, "key": launch.key}
+            made = {key: getattr(launch, key) for key in LAUNCH_ONLY}
             instance |= {
-                "floating_ip": launch.floating_ip,
-                "security_groups": list(launch.security_groups),
-                "launch": True,
+                key: list(value) if isinstance(value, tuple) else value for key, value in made.items() if value
             }
-            instance |= {"name": launch.name} if launch.name else {}
     ssh = {"user": job.ssh.user, "port": job.ssh.port, "host": job.ssh.host, "keys": list(job.ssh.keys)}
     data: dict[str, Any] = {
         "name": job.name,
@@ -198,240 +192,65 @@ def to_mapping(job: Job) -> dict[str, Any]:
         "excludes": list(job.excludes),
         "outputs": list(job.outputs),
         "output_dir": job.output_dir,
-        "grace": f"{job.grace_s:g}s",
+        "grace": exact_text(job.grace_s),
         "env": dict(job.env),
         "disposition": job.disposition.value,
         "instance": instance,
         "ssh": {key: value for key, value in ssh.items() if value},
         "email": {"to": list(job.email.to), "attach": list(job.email.attach), "when": job.email.when},
         "budget": {
-            "boot": f"{job.boot_s:g}s",
-            "stage_in": f"{job.stage_in_s:g}s",
-            "stage_out": f"{job.stage_out_s:g}s",
-            "shutdown": f"{job.shutdown_s:g}s",
+            "boot": exact_text(job.boot_s),
+            "stage_in": exact_text(job.stage_in_s),
+            "stage_out": exact_text(job.stage_out_s),
+            "shutdown": exact_text(job.shutdown_s),
         },
     }
     if job.timeout_s is not None:
-        data["timeout"] = f"{job.timeout_s:g}s"
+        data["timeout"] = exact_text(job.timeout_s)
     return data | ({"script": job.script} if job.script else {"command": list(job.command)})
 
 
-def seconds(text: str) -> float:
-    """The seconds that a duration such as ``6h``, ``1d12h`` or ``90m`` means.
-
-    Raises:
-        ValueError: it is none.
-    """
-    pieces = _PIECE.findall(text)
-    if not pieces or "".join(number + unit for number, unit in pieces) != text.replace(" ", ""):
-        raise ValueError(text)
-    return sum(float(number) * _SECONDS[unit] for number, unit in pieces)
-
-
-def duration_text(value_s: float) -> str:
-    """*value_s* as a person writes it, rounded up to whole minutes above an hour."""
-    whole = int(value_s) if value_s < 3600 else -int(-value_s // 60) * 60
-    parts = [(whole // 86400, "d"), (whole % 86400 // 3600, "h"), (whole % 3600 // 60, "m"), (whole % 60, "s")]
-    return "".join(f"{number}{unit}" for number, unit in parts if number) or "0s"
-
-
-class _Section:
-    """A table of the job file, whose every access checks the type and names the key's path."""
-
-    def __init__(self, data: Mapping[str, Any], path: str, origin: str) -> None:
-        self.data = data
-        self._path = path
-        self._origin = origin
-        for key in data:
-            if key not in SECTIONS[path]:
-                raise self._unknown(key)
-
-    def section(self, key: str) -> _Section:
-        """The table *key*, empty where it is not given."""
-        found = self.data.get(key, {})
-        if not isinstance(found, Mapping):
-            raise self.wrong(key, f"found {_shown(found)}, expected a table", f"[{key}]")
-        return _Section(found, key, self._origin)
-
-    def wrong(self, key: str, what: str, line: str) -> UsageError:
-        """The error for *key*, with the line to write."""
-        return UsageError(code="job-invalid", what=f"{self._origin}: {self._name(key)}: {what}", next=line)
-
-    def text(self, key: str, default: str | None) -> str | None:
-        """A text."""
-        found = self.data.get(key, default)
-        if found is None:
-            return None
-        if not isinstance(found, str):
-            raise self.wrong(key, f"found {_shown(found)}, expected a text", f'{key} = "..."')
-        if not found or "\0" in found:
-            raise self.wrong(key, "is empty or holds a NUL byte", f'{key} = "..."')
-        return found
-
-    def texts(self, key: str) -> tuple[str, ...]:
-        """A list of texts; one text stands for a list of one."""
-        found = self.data.get(key, [])
-        many = [found] if isinstance(found, str) else found
-        if not isinstance(many, Sequence) or not all(isinstance(one, str) for one in many):
-            raise self.wrong(key, f"found {_shown(found)}, expected a list of texts", f'{key} = ["..."]')
-        if any(not one or "\0" in one for one in many):
-            raise self.wrong(key, "holds an empty text or a NUL byte", f'{key} = ["..."]')
-        return tuple(many)
-
-    def choice(self, key: str, allowed: Sequence[str], default: str) -> str:
-        """One of *allowed*."""
-        found = self.data.get(key, default)
-        if key == "take_over" and isinstance(found, bool):
-            found = "yes" if found else "no"
-        if found not in allowed:
-            near = _nearest(str(found), allowed)
-            raise self.wrong(key, f"found {_shown(found)}, expected one of {', '.join(allowed)}", f'{key} = "{near}"')
-        return str(found)
-
-    def boolean(self, key: str, *, default: bool) -> bool:
-        """True or false."""
-        found = self.data.get(key, default)
-        if not isinstance(found, bool):
-            raise self.wrong(key, f"found {_shown(found)}, expected true or false", f"{key} = {str(default).lower()}")
-        return found
-
-    def duration(self, key: str, default: float | None) -> float | None:
-        """A positive time in seconds."""
-        found = self.data.get(key)
-        if found is None:
-            return default
-        if isinstance(found, (int, float)) and not isinstance(found, bool):
-            raise self.wrong(key, f"found the number {found}; a time needs a unit", f'{key} = "{found}m"')
-        if not isinstance(found, str):
-            raise self.wrong(key, f"found {_shown(found)}, expected a time such as 6h or 90m", f'{key} = "6h"')
-        if found.strip().lower() in {"unlimited", "none", "never", "inf", "infinite", "forever"}:
-            raise self.wrong(key, "unlimited is not offered: an instance that nobody ends is what jetrun is against",
-                             f'{key} = "7d"')  # fmt: skip
-        try:
-            value = seconds(found)
-        except ValueError:
-            raise self.wrong(
-                key, f"found {_shown(found)}, expected a positive time such as 6h, 90m or 1d12h", f'{key} = "6h"'
-            ) from None
-        if value <= 0:
-            raise self.wrong(key, f"found {_shown(found)}, expected more than nothing", f'{key} = "6h"')
-        return value
-
-    def _name(self, key: str) -> str:
-        """The key's path."""
-        return f"{self._path}.{key}" if self._path else key
-
-    def _unknown(self, key: str) -> UsageError:
-        """The error for a key that does not exist, with the nearest that does, in any section."""
-        names = {f"{section}.{name}" if section else name: name for section, keys in SECTIONS.items() for name in keys}
-        near = _nearest(self._name(key), list(names))
-        elsewhere = [path for path, name in names.items() if name == key]
-        return self.wrong(
-            key,
-            f"unknown key; did you mean {elsewhere[0] if elsewhere else near}?",
-            elsewhere[0] if elsewhere else near,
-        )
-
-
-def _instance(given: _Section) -> On | Launch:
+def _target(given: Table) -> On | Launch:
     """Where to run."""
-    on = given.text("on", None)
-    makes = [key for key in ("image", "flavor") if key in given.data]
+    on = given.text("on")
+    makes = [key for key in LAUNCH_ONLY if key in given]
     if on and makes:
-        raise given.wrong("on", f"both an existing instance and {makes[0]} of a new one are given", f'on = "{on}"')
-    if not on and not makes:
         raise given.wrong(
-            "on", "neither an existing instance nor image and flavor of a new one are given", 'on = "my-instance"'
+            makes[0],
+            "describes a new instance, but an existing one is given with on",
+            given.line("on", toml_text(on)) + f", without {', '.join(makes)}",
         )
     if on:
         return On(name_or_id=on)
-    image, flavor = given.text("image", None), given.text("flavor", None)
+    if not makes:
+        raise given.wrong("on", "neither an existing instance (on) nor image and flavor of a new one are given")
+    image, flavor = given.text("image"), given.text("flavor")
     if image is None or flavor is None:
-        lacking = "image" if image is None else "flavor"
-        raise given.wrong(lacking, "is needed to launch an instance", f'{lacking} = "..."')
+        raise given.wrong("image" if image is None else "flavor", "is needed to launch an instance")
     return Launch(
         image=image,
         flavor=flavor,
-        network=given.text("network", "auto") or "auto",
-        key=given.text("key", "auto") or "auto",
-        floating_ip=given.choice("floating_ip", ["auto", "no"], "auto"),
+        network=given.text("network") or "auto",
+        key=given.text("key") or "auto",
+        floating_ip=given.choice("floating_ip", ["auto", "no"]) or "auto",
         security_groups=given.texts("security_groups"),
-        name=given.text("name", None),
+        name=given.text("name"),
     )
 
 
-def _output(given: _Section, path: str) -> str:
-    """An output: below the work folder."""
-    pure = PurePosixPath(path)
-    if pure.is_absolute() or ".." in pure.parts or path.startswith("~"):
-        raise given.wrong("outputs", f"{path!r} is outside the script's work folder", 'outputs = ["results/"]')
-    return path
+def _disposition(given: Table, target: On | Launch) -> Disposition:
+    """How the instance must end."""
+    wanted = Disposition(given.choice("disposition", list(Disposition)) or Disposition.SHELVE)
+    if wanted is Disposition.DELETE and isinstance(target, On):
+        raise given.wrong(
+            "disposition",
+            '"delete" is only for an instance that this run launches',
+            given.line("disposition", '"shelve"'),
+        )
+    return wanted
 
 
-def _env(given: _Section) -> dict[str, str]:
-    """The script's environment."""
-    found = given.data.get("env", {})
-    if not isinstance(found, Mapping):
-        raise given.wrong("env", f"found {_shown(found)}, expected a table", 'env = { SEED = "1" }')
-    for key, value in found.items():
-        if not _ENV_NAME.fullmatch(key):
-            raise given.wrong("env", f"{key!r} is no name of a variable", 'env = { SEED = "1" }')
-        if not isinstance(value, str) or "\0" in value:
-            raise given.wrong(f"env.{key}", f"found {_shown(value)}, expected a text", f'env = {{ {key} = "{value}" }}')
-    return dict(found)
-
-
-def _address(given: _Section, text: str) -> str:
-    """A mail address."""
-    if not _MAIL.fullmatch(text):
-        raise given.wrong("to", f"{text!r} is no mail address", 'to = ["me@uni.edu"]')
-    return text
-
-
-def _port(given: _Section) -> int | None:
-    """A TCP port."""
-    found = given.data.get("port")
-    if found is None:
-        return None
-    if not isinstance(found, int) or isinstance(found, bool) or not 0 < found < 65536:
-        raise given.wrong("port", f"found {_shown(found)}, expected a port number", "port = 22")
-    return found
-
-
-def _check_lifetime(job: Job, given: _Section, *, timeout_given: bool, lifetime_given: bool) -> None:
-    """Invariant 7: the lease holds the sum of everything that may happen in it.
-
-    Raises:
-        UsageError: it does not; names each part, and the lifetime to write.
-    """
-    parts = {
-        "boot": job.boot_s,
-        "stage_in": job.stage_in_s if job.inputs else 60.0,
-        "timeout": job.timeout_s if timeout_given and job.timeout_s else 60.0,
-        "grace": job.grace_s,
-        "stage_out": job.stage_out_s,
-        "shutdown": job.shutdown_s,
-    }
-    total = sum(parts.values())
-    if job.max_lifetime_s >= total:
-        return
-    listed = " + ".join(f"{name} {duration_text(value)}" for name, value in parts.items())
-    kind = "" if lifetime_given else " (the default)"
-    raise UsageError(
-        code="lifetime-too-short",
-        what=f"{given._origin}: instance.max_lifetime: {duration_text(job.max_lifetime_s)}{kind} is shorter than the sum "  # noqa: SLF001
-        f"of its parts: {listed} = {duration_text(total)}",
-        next=f'max_lifetime = "{duration_text(total + 60)}"   # under [instance]; or smaller parts under [budget]',
-    )
-
-
-def _nearest(word: str, names: Sequence[str]) -> str:
-    """The name most like *word*."""
-    found = difflib.get_close_matches(word, names, n=1, cutoff=0.0)
-    return found[0] if found else names[0]
-
-
-def _shown(value: object) -> str:
-    """A value as it looks in TOML, cut."""
-    text = f'"{value}"' if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+def _email(given: Table) -> Email:
+    """Whom to tell."""
+    attach = below(given, "attach", "the output folder")
+    return Email(to=addresses(given, "to"), attach=attach, when=given.choice("when", ["always", "failure"]) or "always")
