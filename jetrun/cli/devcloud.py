@@ -27,7 +27,9 @@ def folder_of(given: Path | None) -> Path:
 def up(
     folder: Dir = None,
     *,
-    detach: Annotated[bool, typer.Option("--detach", help="Come back when it is up; otherwise stay until Ctrl-C.")] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Come back when it is up; otherwise stay until Ctrl-C.")
+    ] = False,
     timings: Annotated[str, typer.Option(help="How long its operations take: zero, quick or slow.")] = "quick",
     port: Annotated[int, typer.Option(help="Of the APIs; 0 takes a free one.")] = 0,
 ) -> None:
@@ -90,7 +92,9 @@ def _running(folder: Path | None) -> client.Running:  # type: ignore[name-define
     running = client.find(folder_of(folder))
     if running is None:
         raise UsageError(
-            code="no-devcloud", what=f"no embedded cloud runs in {folder_of(folder)}", next="jetrun devcloud up --detach"
+            code="no-devcloud",
+            what=f"no embedded cloud runs in {folder_of(folder)}",
+            next="jetrun devcloud up --detach",
         )
     return running
 

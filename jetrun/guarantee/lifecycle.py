@@ -163,7 +163,7 @@ def next_phase(state: RunState) -> Phase:  # noqa: C901 - one fact a line, in th
         return Phase.SHUTDOWN
     if ending and not state.script_intended:
         return Phase.SHUTDOWN
-    if state.cloud is None or (state.instance is None and not state.job["instance"].get("launch")):
+    if state.cloud is None or (state.instance is None and "on" in state.job["instance"]):
         return Phase.PREPARE
     if not state.up:
         return Phase.ACQUIRE

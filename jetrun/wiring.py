@@ -1,0 +1,201 @@
+"""Puts the adapters together for one cloud and one run: configuration, journal, cloud, SSH, mail. Used by the API and the CLI."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import secrets
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from jetrun.config import Config, load_config
+from jetrun.engine.clock import SystemClock
+from jetrun.engine.context import RunContext, Screen
+from jetrun.engine.interrupts import Interrupts
+from jetrun.errors import MailError
+from jetrun.guarantee.lifecycle import RunState
+from jetrun.guarantee.power import RunId
+from jetrun.job import Job, from_mapping, to_mapping
+from jetrun.journal.outbox import Outbox, Waiting
+from jetrun.journal.store import Journal
+
+if TYPE_CHECKING:
+    from jetrun.cloud.credentials import CloudChoice
+    from jetrun.cloud.openstack import OpenStackCloud
+
+
+class House:
+    """Everything that belongs to this user on this machine.
+
+    Args:
+        environ: the environment to read; the process's own by default.
+    """
+
+    def __init__(self, environ: Mapping[str, str] | None = None) -> None:
+        self.environ = dict(os.environ if environ is None else environ)
+        self.config: Config = load_config(self.environ)
+        self.clock = SystemClock()
+        self.journal = Journal(self.config.home / "journal.sqlite", now=self.clock.now)
+        self.outbox = Outbox(self.journal, now=self.clock.now)
+        self._closing: list[Callable[[], None]] = [self.journal.close]
+
+    def __enter__(self) -> Self:
+        """Use it."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close everything."""
+        for close in reversed(self._closing):
+            close()
+
+    def choose_cloud(self, wanted: str | None) -> CloudChoice:
+        """The cloud that is meant."""
+        from jetrun.cloud.credentials import choose  # noqa: PLC0415 - openstacksdk costs a third of a second
+
+        return choose(wanted or self.config.cloud if not self.environ.get("OS_CLOUD") else wanted, self.environ)
+
+    def open_cloud(self, choice: CloudChoice) -> OpenStackCloud:
+        """The adapter of a cloud."""
+        from jetrun.cloud.openstack import OpenStackCloud  # noqa: PLC0415
+
+        cloud = OpenStackCloud(choice)
+        self._closing.append(cloud.close)
+        return cloud
+
+    # --- runs ---
+
+    def begin(self, job: Job, choice: CloudChoice) -> RunId:
+        """Open a run in the journal; its id is time and chance, so that it sorts and never repeats."""
+        run = RunId(f"{self.clock.now():%Y%m%dT%H%M%S}-{secrets.token_hex(2)}")
+        kept = {**to_mapping(job), "cloud": choice.name, "folder": os.getcwd()}  # noqa: PTH109
+        self.journal.open_run(run, name=job.name, job=kept)
+        return run
+
+    def context(self, run: RunId, choice: CloudChoice, *, screen: Screen, interrupts: Interrupts) -> RunContext:
+        """What the engine needs to carry *run*; the job comes from the journal."""
+        from jetrun.remote.ssh import SshRemote  # noqa: PLC0415 - fabric costs 0.2 s
+
+        state = self.journal.state(run)
+        job = job_of(state)
+        folder = self.folder(run)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        remote = SshRemote(run, host_keys=self.config.home / "host_keys")
+        self._closing.append(remote.close)
+        base = Path(str(state.job.get("folder", ".")))
+        context = RunContext(
+            run=run,
+            job=job,
+            state=state,
+            journal=self.journal,
+            cloud=self.open_cloud(choice),
+            remote=remote,
+            clock=self.clock,
+            profile=choice.profile,
+            screen=screen,
+            interrupts=interrupts,
+            folder=folder,
+            output_dir=base / job.output_folder(run),
+            cloud_name=choice.name,
+            owner=owner(),
+            identities=self.identities(job, choice.profile.ssh_key),
+            public_key=self.public_key(),
+            tell=lambda document: self.tell(run, job, document, screen),
+        )
+        context.clock_skew_s = float((state.cloud or {}).get("clock_skew_s", 0.0))
+        return context
+
+    def folder(self, run: RunId) -> Path:
+        """The run's local folder: its log and what is kept of it."""
+        return self.config.home / "runs" / run
+
+    # --- keys ---
+
+    def identities(self, job: Job, profile_key: str) -> Sequence[Path]:
+        """Private keys to try, in order: the job's, the cloud's, jetrun's own, the user's usual ones."""
+        given = [Path(key).expanduser() for key in job.ssh.keys]
+        if given:
+            return given
+        usual = [Path("~/.ssh").expanduser() / name for name in ("id_ed25519", "id_ecdsa", "id_rsa")]
+        candidates = [Path(profile_key).expanduser()] if profile_key else []
+        return [path for path in (*candidates, self._own_key(), *usual) if path.is_file()]
+
+    def _own_key(self) -> Path:
+        """Where jetrun's own private key is, once it was needed."""
+        return self.config.home / "keys" / "id_ed25519"
+
+    def public_key(self) -> str:
+        """Jetrun's own public key; the pair is made on first use."""
+        path = self._own_key()
+        if not path.exists():
+            from jetrun.remote.keys import make_key  # noqa: PLC0415
+
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_key(path, comment=f"jetrun {owner()}")
+        return path.with_suffix(".pub").read_text(encoding="ascii").strip()
+
+    # --- mail ---
+
+    def tell(self, run: RunId, job: Job, document: dict[str, Any], screen: Screen) -> None:
+        """Queue the mail about a run and try to send it; the document says what became of it. Never raises."""
+        if not job.email.to:
+            return
+        if job.email.when == "failure" and document["exit_code"] == 0:
+            return
+        from jetrun.notify.compose import run_mail  # noqa: PLC0415 - only where a mail is wanted
+
+        settings = self.config.mail
+        sender = settings.sender if settings is not None else "jetrun@localhost"
+        receipt = document.get("receipt") or {}
+        kind = "report" if receipt.get("verified", True) else "alarm"
+        message = run_mail(document, sender=sender, created_at=self.clock.now(), kind=kind, attach=job.email.attach)
+        self.outbox.queue(run, kind, {"to": list(job.email.to), "mail": message.to_dict()})
+        self.send_due(screen, run=run)
+        document["mail"] = {"state": self.outbox.state(run, kind)}
+
+    def send_due(self, screen: Screen, *, run: RunId | None = None) -> int:
+        """Try the mails that are due; how many a server accepted. Never raises."""
+        accepted = 0
+        for waiting in self.outbox.due(run):
+            accepted += self._send(waiting, screen)
+        return accepted
+
+    def _send(self, waiting: Waiting, screen: Screen) -> int:
+        """One attempt at one mail."""
+        from jetrun.notify.mail import send  # noqa: PLC0415
+        from jetrun.notify.outgoing import Outgoing  # noqa: PLC0415
+
+        recipients = list(waiting.message["to"])
+        if self.config.mail is None:
+            what = f"no mail server is configured ([smtp] in {self.config.path})"
+            self.outbox.failed(waiting, what, permanent=False)
+            screen.event("mail.waiting", what=what)
+            return 0
+        try:
+            accepted = send(Outgoing.from_dict(waiting.message["mail"]), self.config.mail, recipients)
+        except MailError as error:
+            self.outbox.failed(waiting, error.what, permanent=error.permanent)
+            screen.event("mail.waiting", what=error.what)
+            return 0
+        self.outbox.sent(waiting)
+        screen.event("mail.sent", to=", ".join(accepted.recipients))
+        return 1
+
+
+def job_of(state: RunState) -> Job:
+    """The run's job, as the journal keeps it."""
+    data = {key: value for key, value in state.job.items() if key not in {"cloud", "folder"}}
+    return from_mapping(data, origin="journal")
+
+
+def owner() -> str:
+    """user@host, for people who ask whose lease it is."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):
+        name = str(os.getuid())
+    return f"{name}@{socket.gethostname()}"
