@@ -51,6 +51,8 @@ def amount(value: float | None, unit: str) -> str:
     """A cost, with the digits that matter."""
     if value is None:
         return "not known"
+    if 0 < abs(value) < 0.0001:
+        return f"under {amount(0.0001, unit)}"
     digits = f"{value:.2f}".rstrip("0").rstrip(".") if abs(value) >= 0.01 or value == 0 else f"{value:.4f}".rstrip("0")
     return f"{digits or '0'} {one_line(unit, most=20)}".strip()
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -141,6 +142,7 @@ def build(message: Outgoing, *, sender: str, recipients: Sequence[str]) -> Email
         ValueError: an address that cannot stand in a header.
     """
     read, lost = _read_all((*message.images, *message.attachments))
+    names = _file_names(tuple(read))
     notes = [one_line(note, most=500) for note in (*message.left_out, *lost)]
     mail = EmailMessage(policy=SMTP)
     mail["From"] = sender
@@ -158,14 +160,18 @@ def build(message: Outgoing, *, sender: str, recipients: Sequence[str]) -> Email
     for image in message.images:
         if image in read and isinstance(html, EmailMessage):
             main, sub = _type_of(image.name)
-            name = file_name(image.name)
             html.add_related(
-                read[image], maintype=main, subtype=sub, cid=f"<{image.cid}>", filename=name, disposition="inline"
+                read[image],
+                maintype=main,
+                subtype=sub,
+                cid=f"<{image.cid}>",
+                filename=names[image],
+                disposition="inline",
             )
     for one in message.attachments:
         if one in read:
             main, sub = _type_of(one.name)
-            mail.add_attachment(read[one], maintype=main, subtype=sub, filename=file_name(one.name))
+            mail.add_attachment(read[one], maintype=main, subtype=sub, filename=names[one])
     return mail
 
 
@@ -201,6 +207,13 @@ def _read_all(files: Sequence[InlineImage | Attachment]) -> tuple[dict[InlineIma
             why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             lost.append(f"{one.name} ({why}): {one.path}")
     return read, lost
+
+
+def _file_names(files: Sequence[InlineImage | Attachment]) -> dict[InlineImage | Attachment, str]:
+    """The names that the files are sent under: the last part, or the whole where two would be the same."""
+    short = {one: file_name(one.name.rpartition("/")[2]) for one in files}
+    several = Counter(short.values())
+    return {one: name if several[name] == 1 else file_name(one.name) for one, name in short.items()}
 
 
 def _type_of(name: str) -> tuple[str, str]:

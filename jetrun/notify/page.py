@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
+from jetrun.notify.clean import one_line
 from jetrun.notify.outgoing import InlineImage
 from jetrun.notify.story import Story, Tone
 
@@ -30,17 +31,19 @@ _BREAK = "overflow-wrap:anywhere;word-break:break-word"
 
 def page(story: Story, inline: Sequence[InlineImage]) -> str:
     """The page: headline, verdict, next, then everything else in the order of how soon it is wanted."""
+    log = _heading("End of the log") + _block(story.log, small=True) if story.log else ""
     parts = [
         f'<p style="margin:0 0 14px;font-size:20px;line-height:1.3;font-weight:600;{_BREAK}">{escape(story.headline)}</p>',
         _verdict(story),
         _table(story.error) if story.error else "",
         _heading("Type next") + _block([story.next]),
         *(_remark(remark) for remark in story.remarks),
+        log if story.log_first else "",
         *(_image(image) for image in inline),
         _heading("Run") + _table(story.facts),
         _outputs(story),
         _heading("Phases") + _table(story.phases, align="right") if story.phases else "",
-        _heading("End of the log") + _block(story.log, small=True) if story.log else "",
+        "" if story.log_first else log,
         _SIGNATURE,
     ]
     return (
@@ -123,7 +126,7 @@ def _remark(text: str) -> str:
 
 def _image(image: InlineImage) -> str:
     """A picture out of the mail itself, as wide as the column at most."""
-    name = escape(image.name, quote=True)
+    name = escape(one_line(image.name), quote=True)
     return (
         f'<p style="margin:16px 0 0;font-size:13px"><img src="cid:{escape(image.cid, quote=True)}" alt="{name}" '
         'style="display:block;max-width:100%;height:auto;border-radius:6px;background-color:#ffffff">'

@@ -18,6 +18,7 @@ from jetrun.notify.story import Story, Tone, story_of
 _SGR = {Tone.GOOD: "32", Tone.PLAIN: "36", Tone.WARN: "33", Tone.ALARM: "1;37;41"}
 _BOX = ("┏", "━", "┓", "┃", "┗", "┛")
 _PLAIN_BOX = ("+", "-", "+", "|", "+", "+")
+_WITHOUT_UNICODE = str.maketrans("·…", "-~")
 _TERMINAL_TAIL = 12
 
 
@@ -41,30 +42,33 @@ def terminal(
         _phases_line(story, inner),
         _outputs_lines(story),
         [f"! {remark}" for remark in story.remarks],
-        _terminal_log(document, story, inner),
-        _pairs([*story.facts]),
+        _terminal_log(story, inner),
+        _pairs(story.facts),
         [_paint(story.headline, story.tone, color=color)],
         _box(story, inner, color=color, drawing=_BOX if unicode else _PLAIN_BOX),
         _error_lines(story),
         [f"next:  {story.next}"],
     ]
-    return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
+    shown = "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
+    return shown if unicode else shown.translate(_WITHOUT_UNICODE)
 
 
 def mail_text(document: Mapping[str, Any], *, zone: tzinfo | None = None) -> str:
     """The report as plain text, what matters first. Lines are not wrapped: mail programs do that better."""
     story = story_of(document, zone=zone)
     rule = "=" * 60
+    log = ["end of the log:", *(f"  {line}" for line in story.log)] if story.log else []
     blocks: list[list[str]] = [
         [story.headline],
         [rule, story.verdict.title, *story.verdict.lines, rule],
         _error_lines(story),
         ["next:", f"  {story.next}"],
-        _pairs(story.facts),
         ["notes:", *(f"  {remark}" for remark in story.remarks)] if story.remarks else [],
+        log if story.log_first else [],
+        _pairs(story.facts),
         _outputs_lines(story),
         ["phases:", *_pairs(story.phases, indent="  ")] if story.phases else [],
-        ["end of the log:", *(f"  {line}" for line in story.log)] if story.log else [],
+        [] if story.log_first else log,
     ]
     return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
 
@@ -117,9 +121,9 @@ def _phases_line(story: Story, width: int) -> list[str]:
     return [*lines, line] if line else []
 
 
-def _terminal_log(document: Mapping[str, Any], story: Story, width: int) -> list[str]:
+def _terminal_log(story: Story, width: int) -> list[str]:
     """The end of the log where something went wrong; else it was seen going by."""
-    if not story.log or document.get("outcome") == "succeeded":
+    if not story.log or not story.log_first:
         return []
     return ["end of the log:", *(f"  {cut(line, width - 2)}" for line in story.log[-_TERMINAL_TAIL:])]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
-from email.utils import parseaddr
+from email.utils import getaddresses
 from enum import StrEnum
 
 from jetrun.errors import Secret, UsageError
@@ -94,7 +94,10 @@ def is_loopback(host: str) -> bool:
 
 def _is_address(text: str) -> bool:
     """Whether *text* is one mail address with an optional name, safe in a header."""
-    name, address = parseaddr(text)
+    found = getaddresses([text])
+    if len(found) != 1:
+        return False
+    name, address = found[0]
     local, at, domain = address.rpartition("@")
     visible = text.isprintable() and name.isprintable()
     return bool(visible and local and at and domain) and not any(c.isspace() or c in "<>," for c in address)

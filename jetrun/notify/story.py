@@ -71,6 +71,7 @@ class Story:
         error: what and state of the error, None without one.
         facts, phases, outputs: pairs for tables of two columns.
         more_outputs: how many files are not named. remarks: warnings and notes, in sentences.
+        log_first: the end of the log is what a person looks for first, after the verdict.
     """
 
     tone: Tone
@@ -85,6 +86,7 @@ class Story:
     more_outputs: int
     remarks: tuple[str, ...]
     log: tuple[str, ...]
+    log_first: bool
 
 
 def story_of(document: Mapping[str, Any], *, zone: tzinfo | None = None) -> Story:
@@ -118,6 +120,7 @@ def story_of(document: Mapping[str, Any], *, zone: tzinfo | None = None) -> Stor
         more_outputs=max(0, len(files) - OUTPUTS_SHOWN),
         remarks=tuple(one_line(text, most=400) for text in _remarks(document)),
         log=tuple(tail_lines(str(document.get("log_tail") or ""), lines=TAIL_LINES)),
+        log_first=document.get("outcome") != "succeeded",
     )
 
 
@@ -230,7 +233,10 @@ def _facts(document: Mapping[str, Any], zone: tzinfo | None) -> Iterable[tuple[s
     cost = document.get("cost") or {}
     if cost:
         spent = amount(cost.get("run"), str(cost.get("unit") or ""))
-        yield "cost", spent if cost.get("run") is None else f"{spent} at most"
+        yield (
+            "cost",
+            spent if cost.get("run") is None else f"{spent} {'so far' if is_unverified(document) else 'at most'}",
+        )
     if isinstance(document.get("estimate"), int | float):
         yield "estimate", f"{amount(document['estimate'], str(cost.get('unit') or ''))} at worst"
     elif document.get("estimate"):

@@ -132,7 +132,8 @@ def _said(error: BaseException, settings: MailSettings) -> str:
     if isinstance(error, smtplib.SMTPResponseException):
         return f"{error.smtp_code} {reply_text(error.smtp_error, settings)}"
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted ({reply_text(error.verify_message, settings)})"
+        why = getattr(error, "verify_message", "") or error.strerror  # only set where OpenSSL judged
+        return f"its certificate is not trusted ({reply_text(why, settings)})"
     if isinstance(error, UnicodeError):  # its text would show a piece of what was encoded
         return "a text cannot be encoded"
     return reply_text(error, settings) or type(error).__name__
