@@ -65,7 +65,9 @@ class Sshd:
         system.mkdir()
         for folder in ("/bin", "/usr/bin"):
             for program in os.scandir(folder):
-                if program.name not in {"sudo", "systemctl", "wall", "shutdown", "poweroff"} | (set() if rsync else {"rsync"}):
+                if program.name not in {"sudo", "systemctl", "wall", "shutdown", "poweroff"} | (
+                    set() if rsync else {"rsync"}
+                ):
                     link = system / program.name
                     if not link.is_symlink():
                         link.symlink_to(program.path)
@@ -110,7 +112,13 @@ class Sshd:
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
         with (self.folder / "sshd.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [shutil.which("sshd", path="/usr/sbin:/usr/bin") or "sshd", "-D", "-e", "-f", self.folder / "sshd_config"],
+                [
+                    shutil.which("sshd", path="/usr/sbin:/usr/bin") or "sshd",
+                    "-D",
+                    "-e",
+                    "-f",
+                    self.folder / "sshd_config",
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -177,7 +185,11 @@ def with_suppress_kill(pid: int, number: int) -> None:
 
 def _children(pid: int) -> Sequence[int]:
     try:
-        return [int(word) for task in Path(f"/proc/{pid}/task").iterdir() for word in (task / "children").read_text().split()]
+        return [
+            int(word)
+            for task in Path(f"/proc/{pid}/task").iterdir()
+            for word in (task / "children").read_text().split()
+        ]
     except OSError:
         return []
 

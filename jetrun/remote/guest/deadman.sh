@@ -94,8 +94,13 @@ has_systemd() {
 }
 
 stop_ticking() {
-	if has_systemd; then systemctl disable --now jetrun-deadman.timer >/dev/null 2>&1; fi
 	rm -f "$cron"
+	if has_systemd; then
+		systemctl disable --now jetrun-deadman.timer >/dev/null 2>&1
+	elif is_ticking && [ "$looping" != $$ ]; then
+		kill -TERM "-$looping" 2>/dev/null # the loop, which leads its own session, and its sleep
+		rm -f "$loop_pid"
+	fi
 }
 
 retire() { # $1 why
@@ -303,7 +308,11 @@ shift
 case $command in
 loop) do_loop ;;
 status) do_status ;;
-tick) lock && do_tick ;;
+tick)
+	lock || exit 7
+	do_tick
+	exit 0
+	;;
 arm | ending | disarm)
 	lock || exit 7
 	case $command in
