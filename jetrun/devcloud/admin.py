@@ -101,7 +101,7 @@ class Admin:
                     server = devcloud.cloud.add_shelved(wish["name"], now, user=wish.get("user", "ada"))
                     return web.json_response({"id": server.id})
                 case "reset-state":
-                    nova.reset_state(instance, wish["state"])
+                    nova.reset_state(instance, wish["state"], now)
                 case "quota":
                     nova.quota |= wish["quota"]
                 case "hypervisor":

@@ -219,7 +219,7 @@ def _act(call: Call) -> Answer:
     elif word == "os-resetState":
         if not call.caller.is_admin:
             raise forbidden("Policy doesn't allow os_compute_api:os-admin-actions:reset_state to be performed.")
-        nova.reset_state(nova.find(call.caller, key).id, (argument or {})["state"])
+        nova.reset_state(nova.find(call.caller, key).id, (argument or {})["state"], call.now)
     else:
         raise bad_request(f"There is no such action: {word}")
     return 202, None

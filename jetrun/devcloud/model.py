@@ -18,6 +18,7 @@ from jetrun.devcloud.errors import ApiError, bad_request, conflict, forbidden, n
 from jetrun.devcloud.faults import FaultBook
 from jetrun.devcloud.images import ImageModel
 from jetrun.devcloud.network import NetworkModel
+from jetrun.devcloud.resources import check_quota, plug, wanted_image
 from jetrun.devcloud.rules import Timings, refusal
 from jetrun.devcloud.server_record import ServerRecord
 from jetrun.devcloud.transitions import FIRST_TASK, STEPS
@@ -126,11 +127,11 @@ class NovaModel:
         flavor = self.flavors.get(str(body.get("flavorRef")))
         if flavor is None:
             raise bad_request("Invalid flavorRef provided.")
-        image = self.images.get(caller, str(body.get("imageRef", "")).rpartition("/")[2])
+        image = wanted_image(self, caller, str(body.get("imageRef", "")).rpartition("/")[2])
         key_name = body.get("key_name")
         if key_name and key_name not in self.keypairs.get(caller.user_id, {}):
             raise bad_request("Invalid key_name provided.")
-        self._check_quota(caller.project_id, flavor)
+        check_quota(self, caller.project_id, flavor)
         key = self.new_id()
         at = _text(now)
         server = ServerRecord(
@@ -147,7 +148,11 @@ class NovaModel:
             metadata=dict(body.get("metadata") or {}),
             tags=list(body.get("tags") or []),
         )
-        self._plug(caller, server, body, now)
+        try:
+            plug(self, caller, server, body, now)
+        except ApiError:
+            self.network.release_ports(key, now)
+            raise
         self.servers[key] = server
         server.begin("create", request_id, user=caller.user_id, project=caller.project_id, now=now)
         late = self.faults.take("nova.create", "late-active-after-failed-create") is not None
@@ -161,50 +166,6 @@ class NovaModel:
             )
         return server
 
-    def _plug(self, caller: Caller, server: ServerRecord, body: Row, now: datetime) -> None:
-        """The instance's ports."""
-        networks = body.get("networks", "auto")
-        groups = [self._group(caller, one["name"]) for one in body.get("security_groups") or []]
-        if networks == "none":
-            return
-        if not isinstance(networks, list) or not networks:
-            own = [one for one in self.network.visible(caller, self.network.networks) if not one["router:external"]]
-            networks = [{"uuid": own[0]["id"]}]
-        for wish in networks:
-            if wish.get("port"):
-                port = self.network.get(caller, self.network.ports, "Port", wish["port"])
-                self.network.bind_port(port["id"], server.id, now)
-            else:
-                self.network.allocate_port(caller, wish.get("uuid", ""), server.id, now, groups)
-
-    def _group(self, caller: Caller, name: str) -> str:
-        """The id of a security group by name or id."""
-        for group in self.network.visible(caller, self.network.groups):
-            if name in (group["name"], group["id"]):
-                return str(group["id"])
-        if name == "default":
-            return str(self.network.ensure_default_group(caller.project_id)["id"])
-        raise bad_request(f"Security group {name} not found for project {caller.project_id}.")
-
-    def _check_quota(self, project_id: str, flavor: Row) -> None:
-        """Nova's 403 where the project's quota does not hold one more."""
-        used = [
-            one
-            for one in self.servers.values()
-            if one.project_id == project_id and one.vm_state not in {"deleted", "shelved_offloaded"}
-        ]
-        wants = {"instances": 1, "cores": flavor["vcpus"], "ram": flavor["ram"]}
-        has = {
-            "instances": len(used),
-            "cores": sum(one.flavor["vcpus"] for one in used),
-            "ram": sum(one.flavor["ram"] for one in used),
-        }
-        for name, wanted in wants.items():
-            if has[name] + wanted > self.quota[name]:
-                raise forbidden(
-                    f"Quota exceeded for {name}: Requested {wanted}, but already used {has[name]} of {self.quota[name]} {name}"
-                )
-
     # --- acting ---
 
     def act(self, caller: Caller, key: str, action: str, *, request_id: str, now: datetime) -> None:
@@ -214,7 +175,7 @@ class NovaModel:
             action: a word of ``rules.ALLOWED``.
         """
         server = self.find(caller, key)
-        if server.locked_by is not None and not (caller.is_admin and server.locked_by == "owner"):
+        if server.locked_by is not None and not caller.is_admin:
             raise conflict(f"Instance {key} is locked")
         if action == "shelveOffload" and not caller.is_admin:
             raise forbidden("Policy doesn't allow os_compute_api:os-shelve:shelve_offload to be performed.")
@@ -229,7 +190,7 @@ class NovaModel:
         if refused is not None:
             raise refused
         if action == "unshelve" and server.vm_state == "shelved_offloaded":
-            self._check_quota(server.project_id, server.flavor)
+            check_quota(self, server.project_id, server.flavor)
         self.changing(server)
         server.generation += 1
         word = "reboot" if action == "hard reboot" else action
@@ -289,12 +250,14 @@ class NovaModel:
             server.really_on = False
             self.schedule(server, "power_sync", now, self.timings.power_sync)
 
-    def reset_state(self, key: str, vm_state: str) -> None:
-        """What an administrator does about an instance that is stuck."""
+    def reset_state(self, key: str, vm_state: str, now: datetime) -> None:
+        """What an administrator does about an instance that is stuck. The host is not touched."""
         server = self.servers[key]
         self.changing(server)
         server.generation += 1
         server.vm_state, server.task_state = vm_state, None
+        if not server.really_on:
+            self.schedule(server, "power_sync", now, self.timings.power_sync)
 
     # --- keeping ---
 

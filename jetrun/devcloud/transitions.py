@@ -123,8 +123,12 @@ def _pause_began(model: NovaModel, server: ServerRecord, now: datetime) -> None:
 
 
 def _unpause_began(model: NovaModel, server: ServerRecord, now: datetime) -> None:
-    model.effect("resume", server)
+    if server.really_on:
+        model.effect("resume", server)
     _settle(server, "active", now, power=RUNNING)
+    if not server.really_on:
+        # Its guest died before the pause, and the pause put an end to the power sync that would have seen it.
+        model.schedule(server, "power_sync", now, model.timings.power_sync)
 
 
 def _reboot_began(model: NovaModel, server: ServerRecord, now: datetime) -> None:

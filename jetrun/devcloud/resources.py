@@ -1,0 +1,85 @@
+"""What a new instance is made of: image, ports, security groups, and a place in the quota. Pure; part of the model of Nova.
+
+Where Glance or Neutron have no such thing, Nova's answer to a create is its own 400.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from jetrun.devcloud.caller import Caller
+from jetrun.devcloud.errors import ApiError, bad_request, forbidden
+from jetrun.devcloud.server_record import ServerRecord
+
+if TYPE_CHECKING:
+    from jetrun.devcloud.model import NovaModel
+
+Row = dict[str, Any]
+
+
+def wanted_image(model: NovaModel, caller: Caller, key: str) -> Row:
+    """The image that a create names."""
+    try:
+        return model.images.get(caller, key)
+    except ApiError as error:
+        raise bad_request("Can not find requested image") from error
+
+
+def plug(model: NovaModel, caller: Caller, server: ServerRecord, body: Row, now: datetime) -> None:
+    """Give *server* the ports that the create's ``networks`` ask for."""
+    network = model.network
+    networks = body.get("networks", "auto")
+    groups = [_group(model, caller, one["name"]) for one in body.get("security_groups") or []]
+    if networks == "none":
+        return
+    if not isinstance(networks, list) or not networks:
+        own = [one for one in network.visible(caller, network.networks) if not one["router:external"]]
+        networks = [{"uuid": own[0]["id"]}]
+    for wish in networks:
+        if wish.get("port"):
+            port = _named(model, caller, "Port", wish["port"])
+            network.bind_port(port["id"], server.id, now)
+        else:
+            found = _named(model, caller, "Network", wish.get("uuid", ""))
+            network.allocate_port(caller, found["id"], server.id, now, groups)
+
+
+def _named(model: NovaModel, caller: Caller, kind: str, key: str) -> Row:
+    """A port or a network that a create names."""
+    table = model.network.ports if kind == "Port" else model.network.networks
+    try:
+        return model.network.get(caller, table, kind, key)
+    except ApiError as error:
+        word = "Port id" if kind == "Port" else kind
+        raise bad_request(f"{word} {key} could not be found.") from error
+
+
+def _group(model: NovaModel, caller: Caller, name: str) -> str:
+    """The id of a security group by name or id."""
+    for group in model.network.visible(caller, model.network.groups):
+        if name in (group["name"], group["id"]):
+            return str(group["id"])
+    if name == "default":
+        return str(model.network.ensure_default_group(caller.project_id)["id"])
+    raise bad_request(f"Security group {name} not found for project {caller.project_id}.")
+
+
+def check_quota(model: NovaModel, project_id: str, flavor: Row) -> None:
+    """Nova's 403 where the project's quota does not hold one more."""
+    used = [
+        one
+        for one in model.servers.values()
+        if one.project_id == project_id and one.vm_state not in {"deleted", "shelved_offloaded"}
+    ]
+    wants = {"instances": 1, "cores": flavor["vcpus"], "ram": flavor["ram"]}
+    has = {
+        "instances": len(used),
+        "cores": sum(one.flavor["vcpus"] for one in used),
+        "ram": sum(one.flavor["ram"] for one in used),
+    }
+    for name, wanted in wants.items():
+        if has[name] + wanted > model.quota[name]:
+            raise forbidden(
+                f"Quota exceeded for {name}: Requested {wanted}, but already used {has[name]} of {model.quota[name]} {name}"
+            )
