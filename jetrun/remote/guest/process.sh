@@ -27,7 +27,7 @@ lives() { # $1 file with "pid start boot ..."; sets $pid; true while that very p
 	[ "$when" = "$boot" ] && read_stat "$pid" && [ "$start" = "$was" ]
 }
 
-marked() { # prints the pids of every process of the run that can be found by the mark in its environment
+marked() { # prints the pids of every process of the run in folder $1 that can be found by the mark in its environment
 	for found in $(grep -lsF "JETRUN_MARK=:$1:" /proc/[0-9]*/environ 2>/dev/null); do
 		found=${found#/proc/}
 		printf '%s\n' "${found%/environ}"

@@ -6,7 +6,7 @@ reading() {
 		state=ended
 	elif [ ! -d "$base/started" ]; then
 		state=absent
-	elif lives "$base/supervisor.pid" || lives "$base/script.pid" || [ -n "$(marked "${base##*/}")" ]; then
+	elif lives "$base/supervisor.pid" || lives "$base/script.pid" || [ -n "$(marked "$base")" ]; then
 		state=running
 	elif [ ! -e "$base/supervisor.pid" ] && [ -n "$(find "$base/started" -prune -mmin -0.2 2>/dev/null)" ]; then
 		state=running # between the claim and the first line of the supervisor

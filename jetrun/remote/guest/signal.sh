@@ -11,7 +11,7 @@ passes=1
 [ "$2" != 9 ] || passes=5
 while [ "$passes" -gt 0 ]; do
 	passes=$((passes - 1))
-	ours=" $(marked "$1" | tr '\n' ' ') "
+	ours=" $(marked "$base" | tr '\n' ' ') "
 	sent=
 	for stat in /proc/[0-9]*/stat; do
 		one=${stat#/proc/}

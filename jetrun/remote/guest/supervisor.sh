@@ -9,7 +9,7 @@ began=$(date +%s)
 # Written now and overwritten in place: the disk may be full by the time the script ends.
 printf 'code=%-4s\nbegan=%-12s\nended=%-12s\n' 0 "$began" 0 >"$base/exit.new"
 # shellcheck disable=SC2016
-JETRUN_MARK=":${base##*/}:" setsid /bin/sh -c '
+JETRUN_MARK=":$base:" setsid /bin/sh -c '
 	exec 3<"$0/env" && rm -f "$0/env" && JETRUN_KEPT=$JETRUN_MARK && . /proc/self/fd/3 && exec 3<&- || exit 125
 	JETRUN_MARK=$JETRUN_KEPT && unset JETRUN_KEPT && export JETRUN_MARK
 	exec "$@"
