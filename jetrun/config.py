@@ -1,118 +1,168 @@
-"""Where jetrun keeps its things, and the user's own defaults: the mail server, and keys of every job.
+"""The user's configuration and jetrun's home on this machine. The environment is passed in; nothing else is read from it.
 
-The command line wins over the job file, which wins over the user's defaults.
+``config.toml`` holds ``[smtp]`` (how mails go out) and ``[defaults]`` (keys of a job file that every job starts from).
 """
 
 from __future__ import annotations
 
 import os
-import tomllib
+import stat
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import platformdirs
-
 from jetrun.errors import Secret, UsageError
+from jetrun.job_fields import Origin, Table
+from jetrun.job_file import Layer, absolute, read_toml
+from jetrun.job_rules import SECTIONS
 
 if TYPE_CHECKING:
     from jetrun.notify.settings import MailSettings
 
-SMTP = {"host", "port", "user", "password", "sender", "security", "timeout", "ca_file"}
-SECTIONS = {"smtp", "defaults", "cloud"}
-"""Keys of the configuration file; docs/config.toml is tested against them."""
+NOT_DEFAULTS = ("name", "script", "command", "inputs", "outputs")
+"""What makes a job that job; a default for it would hide a mistake."""
+
+SCHEMA: Mapping[str, Mapping[str, str]] = {
+    "": {"smtp": "{ ... }", "defaults": "{ ... }"},
+    "smtp": {
+        "host": '"smtp.uni.edu"', "port": "587", "user": '"me"', "password": '"..."', "sender": '"me@uni.edu"',
+        "security": '"starttls"', "timeout": '"30s"', "ca_file": '"/etc/ssl/campus.pem"',
+    },
+    "defaults": {key: value for key, value in SECTIONS[""].items() if key not in NOT_DEFAULTS},
+}  # fmt: skip
+"""Every key of config.toml; below ``[defaults]`` those of a job file."""
+
+PASSWORD = "JETRUN_SMTP_PASSWORD"  # noqa: S105 - the name of a variable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """The user's configuration.
+    """What the user set.
 
     Attributes:
-        home: journal, keys, outbox, logs of runs; mode 0700. path: of the configuration file, there or not.
-        mail: the mail server, None where none is configured. defaults: keys of every job, as a job file has them.
-        cloud: the clouds.yaml entry to use where none is named.
+        path: of config.toml, which may not be there.
+        home: of the journal, keys and outbox; ``open_home`` makes it.
+        smtp: None where no mail can be sent.
+        defaults: of jobs, the lowest layer of ``job_file.load``.
     """
 
-    home: Path
     path: Path
-    mail: MailSettings | None = None
-    defaults: Mapping[str, Any] = field(default_factory=dict)
-    cloud: str | None = None
+    home: Path
+    smtp: MailSettings | None = None
+    defaults: Layer = field(default_factory=lambda: Layer(data={}, where=lambda _: "config.toml"))
 
 
-def home_of(environ: Mapping[str, str] | None = None) -> Path:
-    """JETRUN_HOME, or the platform's state directory."""
-    given = (os.environ if environ is None else environ).get("JETRUN_HOME")
-    return Path(given).expanduser().resolve() if given else platformdirs.user_state_path("jetrun")
-
-
-def load_config(environ: Mapping[str, str]) -> Config:
-    """The user's configuration, and the home folder made.
+def load_config(env: Mapping[str, str]) -> Config:
+    """The configuration that *env* leads to; without a file, an empty one.
 
     Raises:
-        UsageError: the file cannot be read or has a key that does not exist; the home folder cannot be made.
+        UsageError: the file that ``JETRUN_CONFIG`` names is missing, or a file is wrong; with file and line.
     """
-    home = home_of(environ)
+    path = config_path(env)
+    home = home_path(env)
+    if not path.exists() and not env.get("JETRUN_CONFIG"):
+        return Config(path=path, home=home)
+    data, where = read_toml(path, shown=str(path), next="unset JETRUN_CONFIG   # or name a file that is there")
+    given = Table(data, "", schema=SCHEMA, origin=where)
+    smtp = _smtp(given.section("smtp"), path, where, env.get(PASSWORD)) if "smtp" in given else None
+    return Config(path=path, home=home, smtp=smtp, defaults=_defaults(given, path, where))
+
+
+def config_path(env: Mapping[str, str]) -> Path:
+    """Where config.toml is, or would be."""
+    if named := env.get("JETRUN_CONFIG"):
+        return Path(named).absolute()
+    return _platform(env, "XDG_CONFIG_HOME", ".config", "user_config_path") / "config.toml"
+
+
+def home_path(env: Mapping[str, str]) -> Path:
+    """Where the journal, keys and outbox are, or would be."""
+    if named := env.get("JETRUN_HOME"):
+        return Path(named).absolute()
+    return _platform(env, "XDG_STATE_HOME", ".local/state", "user_state_path")
+
+
+def open_home(home: Path) -> Path:
+    """*home*, made if it is not there, for this user alone.
+
+    Effects:
+        Creates the folder with mode 0700; takes other people's rights away from an existing one.
+
+    Raises:
+        UsageError: it cannot be made or written, or belongs to somebody else.
+    """
+    choose = "export JETRUN_HOME=/a/folder/of/your/own"
     try:
-        home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        home.chmod(0o700)
-    except OSError as error:
-        raise UsageError(
-            code="home-unusable",
-            what=f"{home} cannot be made or written: {error.strerror}",
-            next="set JETRUN_HOME to a folder of yours",
-        ) from error
-    path = Path(environ.get("JETRUN_CONFIG") or platformdirs.user_config_path("jetrun") / "config.toml").expanduser()
-    data = _read(path)
-    _known(data, SECTIONS, path, "")
-    smtp = data.get("smtp", {})
-    _known(smtp, SMTP, path, "smtp.")
-    return Config(
-        home=home,
-        path=path,
-        mail=_mail(smtp, environ),
-        defaults=data.get("defaults", {}),
-        cloud=data.get("cloud") or None,
-    )
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """The file's tables, empty without a file."""
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise UsageError(code="config-unreadable", what=f"{path}: {error}", next=f"$EDITOR {path}") from error
-
-
-def _known(data: Mapping[str, Any], keys: set[str], path: Path, prefix: str) -> None:
-    """Refuse a key that does not exist."""
-    for key in data:
-        if key not in keys:
-            names = ", ".join(sorted(keys))
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = home.stat()
+        if found.st_uid != os.geteuid():
             raise UsageError(
-                code="config-wrong",
-                what=f"{path}: {prefix}{key}: unknown key; there are: {names}",
-                next=f"$EDITOR {path}",
+                code="home-unsafe", what=f"{home} belongs to another user (uid {found.st_uid})", next=choose
             )
+        if stat.S_IMODE(found.st_mode) & 0o077:
+            home.chmod(0o700)
+    except OSError as error:
+        raise UsageError(code="home-unusable", what=f"{home} cannot be used: {error.strerror}", next=choose) from error
+    if not os.access(home, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
+        raise UsageError(code="home-unusable", what=f"{home} may not be written", next=choose)
+    return home
 
 
-def _mail(smtp: Mapping[str, Any], environ: Mapping[str, str]) -> MailSettings | None:
-    """The mail server."""
-    if not smtp.get("host"):
-        return None
-    from jetrun.notify.settings import MailSettings, Security  # noqa: PLC0415 - only where mail is configured
+def _platform(env: Mapping[str, str], variable: str, below_home: str, elsewhere: str) -> Path:
+    """The platform's folder for jetrun; by *env* where it follows XDG, so that a test or a service can say it."""
+    if named := env.get(variable):
+        return Path(named).absolute() / "jetrun"
+    if sys.platform == "linux" and env.get("HOME"):
+        return Path(env["HOME"]).absolute() / below_home / "jetrun"
+    import platformdirs  # noqa: PLC0415 - 20 ms that Linux does not need
 
-    password = environ.get("JETRUN_SMTP_PASSWORD") or smtp.get("password")
+    found: Path = getattr(platformdirs, elsewhere)("jetrun", appauthor=False)
+    return found
+
+
+def _defaults(given: Table, path: Path, where: Origin) -> Layer:
+    """The defaults of jobs; their keys are looked at with the job's."""
+    section = given.section("defaults")
+    data: dict[str, Any] = dict(section.data)
+    ssh = data.get("ssh")
+    if isinstance(ssh, Mapping) and "keys" in ssh:
+        data["ssh"] = {**ssh, "keys": absolute(ssh["keys"], path.parent)}
+    return Layer(data=data, where=lambda key: where(f"defaults.{key}"))
+
+
+def _smtp(given: Table, path: Path, where: Origin, password: str | None) -> MailSettings:
+    """How mails go out.
+
+    Raises:
+        UsageError: a key is wrong, or a password lies where others can read it.
+    """
+    from jetrun.notify.settings import MailSettings, Security  # noqa: PLC0415 - only where mail is set up
+
+    host, user, sender = given.text("host"), given.text("user"), given.text("sender")
+    if host is None:
+        raise given.wrong("host", "is needed to send mail")
+    if sender is None and (user is None or "@" not in user):
+        raise given.wrong("sender", "is needed to send mail: the address that mails come from")
+    written = given.text("password")
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if written is not None and mode & 0o077:
+        raise UsageError(
+            code="config-unsafe",
+            what=f"{where('smtp.password')}: smtp.password: the file can be read by others (mode {mode:04o})",
+            next=f"chmod 600 '{path}'   # or export {PASSWORD} and remove the line",
+        )
+    secret = password or written
+    security = given.choice("security", list(Security))
+    ca_file = given.text("ca_file")
     return MailSettings(
-        host=str(smtp["host"]),
-        port=smtp.get("port"),
-        user=smtp.get("user"),
-        password=Secret(password) if password else None,
-        sender=str(smtp.get("sender") or smtp.get("user") or "jetrun@localhost"),
-        security=Security(smtp["security"]) if smtp.get("security") else None,
-        timeout_s=float(smtp.get("timeout", 30)),
-        ca_file=smtp.get("ca_file"),
+        host=host,
+        port=given.integer("port", 1, 65535),
+        user=user,
+        password=Secret(secret) if secret else None,
+        sender=sender or user or "",
+        security=Security(security) if security else None,
+        timeout_s=given.duration("timeout") or 30.0,
+        ca_file=str(absolute(ca_file, path.parent)) if ca_file else None,
     )

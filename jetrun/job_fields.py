@@ -168,7 +168,7 @@ class Table:
 
     def _unknown(self, key: str) -> UsageError:
         """The error about a key that does not exist: the same name elsewhere, or the nearest name here or anywhere."""
-        names = [(section, name) for section, keys in self._schema.items() for name in keys if name not in self._schema]
+        names = [(section, name) for section, keys in self._schema.items() for name in keys]
         same = [where for where in names if where[1] == key]
         spelled = {".".join(filter(None, where)): where for where in names}
         here = difflib.get_close_matches(key, [name for section, name in names if section == self._path], n=1)
@@ -178,6 +178,8 @@ class Table:
             section, name = self._path, here[0]
         else:
             section, name = spelled[nearest(self.path(key), spelled)]
+        if not section and name in self._schema:
+            return self.wrong(key, f"unknown key; did you mean {name}?", f"[{name}]")
         value = toml_text(self.data[key]) or self._schema[section][name]
         under = f"   # under [{section}]" if section else "   # at the top, before any [section]" if self._path else ""
         path = ".".join(filter(None, (section, name)))

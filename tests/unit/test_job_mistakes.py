@@ -31,6 +31,8 @@ MISTAKES = [
     ({"timeout_s": "6h"}, "did you mean timeout?", 'timeout = "6h"'),
     ({"ssh": {"username": "u"}}, "ssh.username: unknown key; did you mean ssh.user?", "# under [ssh]"),
     ({"email": {"too": "a@b.de"}}, "did you mean email.to?", 'to = "a@b.de"'),
+    ({"instnce": {"on": "vm"}}, "instnce: unknown key; did you mean instance?", "[instance]"),
+    ({"instance": VM | {"email": {"to": "a@b.de"}}}, "did you mean email?", "[email]"),
     ({"qqq": 1}, "qqq: unknown key", ""),
     ({"script": None}, "neither script nor command", 'script = "train.sh"'),
     ({"command": ["a"]}, "both script and command", 'script = "train.sh"'),
