@@ -1,6 +1,7 @@
 """The user's configuration and jetrun's home on this machine. The environment is passed in; nothing else is read from it.
 
-``config.toml`` holds ``[smtp]`` (how mails go out) and ``[defaults]`` (keys of a job file that every job starts from).
+``config.toml`` holds ``cloud`` (an entry of clouds.yaml), ``[smtp]`` (how mails go out) and ``[defaults]`` (keys of a job
+file that every job starts from).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ NOT_DEFAULTS = ("name", "script", "command", "inputs", "outputs")
 """What makes a job that job; a default for it would hide a mistake."""
 
 SCHEMA: Mapping[str, Mapping[str, str]] = {
-    "": {"smtp": "{ ... }", "defaults": "{ ... }"},
+    "": {"cloud": '"js2"', "smtp": "{ ... }", "defaults": "{ ... }"},
     "smtp": {
         "host": '"smtp.uni.edu"', "port": "587", "user": '"me"', "password": '"..."', "sender": '"me@uni.edu"',
         "security": '"starttls"', "timeout": '"30s"', "ca_file": '"/etc/ssl/campus.pem"',
@@ -43,31 +44,41 @@ class Config:
 
     Attributes:
         path: of config.toml, which may not be there.
-        home: of the journal, keys and outbox; ``open_home`` makes it.
-        smtp: None where no mail can be sent.
-        defaults: of jobs, the lowest layer of ``job_file.load``.
+        home: of the journal, keys and outbox; there, and for this user alone.
+        cloud: an entry of clouds.yaml, where neither the command line nor the environment names one.
+        mail: None where no mail can be sent.
+        layer: the defaults of jobs, for ``job_file.load``.
     """
 
     path: Path
     home: Path
-    smtp: MailSettings | None = None
-    defaults: Layer = field(default_factory=lambda: Layer(data={}, where=lambda _: "config.toml"))
+    cloud: str | None = None
+    mail: MailSettings | None = None
+    layer: Layer = field(default_factory=lambda: Layer(data={}, where=lambda _: "config.toml"))
+
+    @property
+    def defaults(self) -> Mapping[str, Any]:
+        """The defaults of jobs, as they are written."""
+        return self.layer.data
 
 
 def load_config(env: Mapping[str, str]) -> Config:
     """The configuration that *env* leads to; without a file, an empty one.
 
+    Effects:
+        Makes the home, with mode 0700.
+
     Raises:
-        UsageError: the file that ``JETRUN_CONFIG`` names is missing, or a file is wrong; with file and line.
+        UsageError: the file that ``JETRUN_CONFIG`` names is missing, or something is wrong; with file and line.
     """
     path = config_path(env)
-    home = home_path(env)
-    if not path.exists() and not env.get("JETRUN_CONFIG"):
+    home = open_home(home_of(env))
+    if not os.path.exists(path) and not env.get("JETRUN_CONFIG"):  # noqa: PTH110 - Path.exists raises where this says no
         return Config(path=path, home=home)
     data, where = read_toml(path, shown=str(path), next="unset JETRUN_CONFIG   # or name a file that is there")
     given = Table(data, "", schema=SCHEMA, origin=where)
-    smtp = _smtp(given.section("smtp"), path, where, env.get(PASSWORD)) if "smtp" in given else None
-    return Config(path=path, home=home, smtp=smtp, defaults=_defaults(given, path, where))
+    mail = _mail(given.section("smtp"), path, where, env.get(PASSWORD)) if "smtp" in given else None
+    return Config(path=path, home=home, cloud=given.text("cloud"), mail=mail, layer=_defaults(given, path, where))
 
 
 def config_path(env: Mapping[str, str]) -> Path:
@@ -77,8 +88,9 @@ def config_path(env: Mapping[str, str]) -> Path:
     return _platform(env, "XDG_CONFIG_HOME", ".config", "user_config_path") / "config.toml"
 
 
-def home_path(env: Mapping[str, str]) -> Path:
-    """Where the journal, keys and outbox are, or would be."""
+def home_of(env: Mapping[str, str] | None = None) -> Path:
+    """Where the journal, keys and outbox are, or would be; by the process's own environment if none is given."""
+    env = os.environ if env is None else env
     if named := env.get("JETRUN_HOME"):
         return Path(named).absolute()
     return _platform(env, "XDG_STATE_HOME", ".local/state", "user_state_path")
@@ -132,7 +144,7 @@ def _defaults(given: Table, path: Path, where: Origin) -> Layer:
     return Layer(data=data, where=lambda key: where(f"defaults.{key}"))
 
 
-def _smtp(given: Table, path: Path, where: Origin, password: str | None) -> MailSettings:
+def _mail(given: Table, path: Path, where: Origin, password: str | None) -> MailSettings:
     """How mails go out.
 
     Raises:

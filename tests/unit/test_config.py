@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jetrun.config import config_path, home_path, load_config, open_home
+from jetrun.config import config_path, home_of, load_config, open_home
 from jetrun.errors import UsageError
 from jetrun.job_file import load
 from jetrun.notify.settings import Security
@@ -39,21 +39,26 @@ def test_without_a_file_everything_has_its_place(tmp_path):
     config = load_config(env_of(tmp_path))
     assert config.path == tmp_path / ".config/jetrun/config.toml"
     assert config.home == tmp_path / ".local/state/jetrun"
-    assert config.smtp is None
-    assert config.defaults.data == {}
-    assert list(tmp_path.iterdir()) == []
+    assert config.mail is None
+    assert config.defaults == {}
+    assert not config.path.parent.exists()
+    assert config.home.stat().st_mode & 0o777 == 0o700
+
+
+def test_the_cloud_of_the_config_is_read(tmp_path):
+    assert load_config(env_of(tmp_path, 'cloud = "js2"\n')).cloud == "js2"
 
 
 def test_the_environment_says_where_things_are(tmp_path):
     env = {"XDG_CONFIG_HOME": str(tmp_path / "c"), "XDG_STATE_HOME": str(tmp_path / "s"), "HOME": "/nonexistent"}
     assert config_path(env) == tmp_path / "c/jetrun/config.toml"
-    assert home_path(env) == tmp_path / "s/jetrun"
-    assert home_path(env | {"JETRUN_HOME": str(tmp_path / "mine")}) == tmp_path / "mine"
+    assert home_of(env) == tmp_path / "s/jetrun"
+    assert home_of(env | {"JETRUN_HOME": str(tmp_path / "mine")}) == tmp_path / "mine"
 
 
 def test_smtp_is_read_whole(tmp_path):
     text = SMTP + 'port = 465\nsecurity = "tls"\ntimeout = "10s"\nca_file = "campus.pem"\n'
-    smtp = load_config(env_of(tmp_path, text)).smtp
+    smtp = load_config(env_of(tmp_path, text)).mail
     assert smtp is not None
     assert (smtp.host, smtp.port, smtp.user, smtp.sender) == ("smtp.uni.edu", 465, "me", "me@uni.edu")
     assert (smtp.security, smtp.timeout_s, smtp.ca_file) == (Security.TLS, 10.0, str(tmp_path / "campus.pem"))
@@ -63,7 +68,7 @@ def test_smtp_is_read_whole(tmp_path):
 
 
 def test_the_password_of_the_environment_wins(tmp_path):
-    smtp = load_config(env_of(tmp_path, SMTP, JETRUN_SMTP_PASSWORD="from the environment")).smtp
+    smtp = load_config(env_of(tmp_path, SMTP, JETRUN_SMTP_PASSWORD="from the environment")).mail
     assert smtp is not None
     assert smtp.password is not None
     assert smtp.password.reveal() == "from the environment"
@@ -71,7 +76,7 @@ def test_the_password_of_the_environment_wins(tmp_path):
 
 def test_the_sender_is_the_user_where_that_is_an_address(tmp_path):
     text = '[smtp]\nhost = "localhost"\nuser = "me@uni.edu"\npassword = "x"\n'
-    smtp = load_config(env_of(tmp_path, text)).smtp
+    smtp = load_config(env_of(tmp_path, text)).mail
     assert smtp is not None
     assert smtp.sender == "me@uni.edu"
 
@@ -115,9 +120,9 @@ def test_defaults_are_the_lowest_layer_and_their_mistakes_have_a_line(tmp_path):
     (tmp_path / "a.sh").write_text("#!/bin/sh\n")
     text = 'defaults.timeout = "2h"\n[defaults.instance]\non = "vm"\n[defaults.ssh]\nuser = "exouser"\n'
     flags = {"script": "a.sh"}
-    job = load(None, command_line=flags, defaults=load_config(env_of(tmp_path, text)).defaults, folder=tmp_path)
+    job = load(None, command_line=flags, defaults=load_config(env_of(tmp_path, text)).layer, folder=tmp_path)
     assert (job.timeout_s, job.ssh.user) == (7200, "exouser")
-    wrong = load_config(env_of(tmp_path, text + "port = 0\n")).defaults
+    wrong = load_config(env_of(tmp_path, text + "port = 0\n")).layer
     with pytest.raises(UsageError, match=r"config.toml:6: ssh.port: found 0"):
         load(None, command_line=flags, defaults=wrong, folder=tmp_path)
 
