@@ -16,7 +16,7 @@ from jetrun.guarantee.power import RunId
 from jetrun.guarantee.receipt import Receipt
 from jetrun.job import Job
 from jetrun.remote.interface import TransferReading
-from jetrun.wiring import House
+from jetrun.wiring import House, mail_state
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,9 +97,3 @@ def continue_run(house: House, run: RunId, *, screen: Screen | None = None) -> R
         output_dir=context.output_dir,
         document=document,
     )
-
-
-def mail_state(house: House, run: RunId) -> str:
-    """``none``, ``queued``, ``sent`` or ``refused``, of the run's mail or its alarm."""
-    states = [house.outbox.state(run, kind) for kind in ("alarm", "report")]
-    return next((one for one in states if one != "none"), "none")

@@ -123,12 +123,12 @@ class CloudError(JetrunError):
         request_id: the cloud's ``x-openstack-request-id``, None without one.
     """
 
-    def __init__(  # ruff: ignore[too-many-arguments] - the three parts of an error, and the two facts of a call
+    def __init__(
         self,
         *,
         what: str,
         state: str = "not known: the cloud's answer is missing",
-        next: str = "jetrun doctor",  # ruff: ignore[builtin-argument-shadowing]
+        next: str = "jetrun doctor",
         code: str | None = None,
         status: int | None = None,
         request_id: str | None = None,
@@ -158,7 +158,7 @@ class RemoteError(JetrunError):
         *,
         what: str,
         state: str = "not known over SSH",
-        next: str = "jetrun doctor",  # ruff: ignore[builtin-argument-shadowing]
+        next: str = "jetrun doctor",
         code: str | None = None,
     ) -> None:
         super().__init__(what=what, state=state, next=next, code=code)
@@ -195,7 +195,7 @@ class MailError(JetrunError):
         permanent: True where the same mail will be refused again.
     """
 
-    def __init__(self, *, what: str, next: str, permanent: bool = False, code: str | None = None) -> None:  # ruff: ignore[builtin-argument-shadowing]
+    def __init__(self, *, what: str, next: str, permanent: bool = False, code: str | None = None) -> None:
         super().__init__(what=what, state="the instance is not concerned", next=next, code=code)
         self.permanent = permanent
 

@@ -16,7 +16,7 @@ from jetrun.engine.clock import SystemClock
 from jetrun.engine.context import RunContext, Screen
 from jetrun.engine.interrupts import Interrupts
 from jetrun.errors import MailError
-from jetrun.guarantee.lifecycle import RunState
+from jetrun.guarantee.lifecycle import Kind, RunState
 from jetrun.guarantee.power import RunId
 from jetrun.job import Job, from_mapping, to_mapping
 from jetrun.journal.outbox import Outbox, Waiting
@@ -109,6 +109,19 @@ class House:
         context.clock_skew_s = float((state.cloud or {}).get("clock_skew_s", 0.0))
         return context
 
+    def alarms(self) -> list[str]:
+        """A sentence for every run whose instance is not proven down: sticky until it is."""
+        return [
+            f"NOT VERIFIED DOWN: run {row.run} ({row.name}), instance {row.instance}: jetrun verify {row.run}"
+            for row in self.journal.unverified()
+        ]
+
+    def reopen_if_unverified(self, run: RunId) -> None:
+        """A closed run whose receipt proves nothing goes up the ladder once more."""
+        state = self.journal.state(run)
+        if state.receipt is not None and not state.receipt.verified and state.exit_code is not None:
+            self.journal.append(run, Kind.SHUTDOWN_BEGAN, dict(state.shutdown or {}))
+
     def folder(self, run: RunId) -> Path:
         """The run's local folder: its log and what is kept of it."""
         return self.config.home / "runs" / run
@@ -199,3 +212,9 @@ def owner() -> str:
     except (KeyError, OSError):
         name = str(os.getuid())
     return f"{name}@{socket.gethostname()}"
+
+
+def mail_state(house: House, run: RunId) -> str:
+    """``none``, ``queued``, ``sent`` or ``refused``, of the run's mail or its alarm."""
+    states = [house.outbox.state(run, kind) for kind in ("alarm", "report")]
+    return next((one for one in states if one != "none"), "none")

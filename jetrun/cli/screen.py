@@ -26,6 +26,8 @@ _PHASES = {
 }
 
 _SENTENCES = {
+    "run.worst_case": "costs at worst {cost}, if it needs its whole lease of {lifetime}; {edge}",
+    "lease.extended": "the lease now ends at {until_at}; the switch follows",
     "lease.granted": "lease granted until {until_at}",
     "instance.unshelve_requested": "unshelve requested: {outcome} ({request_id})",
     "instance.start_requested": "start requested: {outcome} ({request_id})",
@@ -101,6 +103,11 @@ class TerminalScreen:
             self._line(f"          {sentence.format(**fields)}")
         except (KeyError, ValueError, IndexError):
             self._line(f"          {name} {fields}")
+
+    def note(self, text: str) -> None:
+        """A sentence that belongs to no event."""
+        if text:
+            self._line(f"          {text}")
 
     def output(self, data: bytes) -> None:
         """New output of the script."""

@@ -184,6 +184,9 @@ class Cloud(Protocol):
     def lease_port(self, instance: InstanceId) -> LeasePort | None:
         """The port of *instance* that holds leases: the one with the smallest id. None where it has no port."""
 
+    def bound_ports(self) -> list[LeasePort]:
+        """All ports of this project that are bound to an instance, for the reaper."""
+
     def read_port(self, port_id: str) -> LeasePort | None:
         """One port by id, None for 404."""
 

@@ -195,6 +195,10 @@ class OpenStackCloud:
         rows = self._ports({"device_id": instance})
         return parse.port(min(rows, key=lambda row: str(row["id"]))) if rows else None
 
+    def bound_ports(self) -> list[LeasePort]:
+        """All ports of this project that are bound to an instance."""
+        return [port for port in map(parse.port, self._ports({})) if port.device_id]
+
     def read_port(self, port_id: str) -> LeasePort | None:
         """One port, None for 404."""
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -72,9 +71,8 @@ class Admin:
         self._check(request)
         number = request.query.get("id")
         self._devcloud.cloud.faults.clear(int(number) if number else None)
-        for instance in list(self._devcloud.hosts.running):
-            with contextlib.suppress(OSError):
-                await self._devcloud.hosts.tell(instance, do="silent", on=False)
+        if number is None:
+            self._devcloud.heal()
         return web.Response(status=204)
 
     async def _do(self, request: web.Request) -> web.Response:
@@ -99,6 +97,7 @@ class Admin:
                     nova.unlock(self._caller("admin"), instance)
                 case "add":
                     server = devcloud.cloud.add_shelved(wish["name"], now, user=wish.get("user", "ada"))
+                    devcloud.keep()
                     return web.json_response({"id": server.id})
                 case "reset-state":
                     nova.reset_state(instance, wish["state"], now)
@@ -117,13 +116,14 @@ class Admin:
                 case "refuse-sudo":
                     devcloud.hosts.refuse_sudo.add(instance)
                 case "drop" | "poweroff" | "reboot" | "silent":
-                    await devcloud.hosts.tell(instance, do=wish["what"], on=wish.get("on", True))
+                    await devcloud.tell(instance, do=wish["what"], on=wish.get("on", True))
                 case what:
                     return web.json_response({"error": f"cannot {what}"}, status=400)
         except ApiError as error:
             return web.json_response({"error": error.message}, status=error.status)
         nova.advance(now)
         await devcloud.settle()
+        devcloud.keep()
         return web.json_response({})
 
     def _caller(self, name: str) -> Any:

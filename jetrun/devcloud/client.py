@@ -134,6 +134,7 @@ def start(folder: Path, *, timings: str = "quick", port: int = 0, arguments: tup
     while time.monotonic() < until:
         running = find(folder)
         if running is not None:
+            child.returncode = 0  # it is meant to outlive this object; ``stop`` waits for it by its pid
             return running
         if child.poll() is not None:
             break

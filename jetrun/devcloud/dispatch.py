@@ -91,6 +91,7 @@ class Dispatcher:
                 return _failure(route.service, outcome.refuse)
             if not route.public:
                 self._authenticate(route, call, request)
+            _check_microversion(route, call)
             result = route.handler(call)
             self._cloud.nova.advance(call.now)
         except ApiError as error:
@@ -117,7 +118,7 @@ class Dispatcher:
             lists=lists,
             headers={key.lower(): value for key, value in request.headers.items()},
             body=body,
-            microversion=(2, min(minor, MAX_MINOR)),
+            microversion=(2, minor),
             stale=stale,
         )
 
@@ -154,6 +155,14 @@ class Dispatcher:
         if answer is None:
             return web.Response(status=status, headers=headers)
         return web.json_response(answer, status=status, headers=headers)
+
+
+def _check_microversion(route: Route, call: Call) -> None:
+    """Nova's 406 for a microversion that it has not."""
+    minor = call.microversion[1]
+    if route.service == "compute" and minor > MAX_MINOR:
+        words = f"Version 2.{minor} is not supported by the API. Minimum is 2.1 and maximum is 2.{MAX_MINOR}."
+        raise ApiError(406, "computeFault", words)
 
 
 def _failure(service: str, status: int) -> tuple[int, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from jetrun.devcloud.api import Answer, Call, Route
-from jetrun.devcloud.errors import bad_request, forbidden, not_found
+from jetrun.devcloud.errors import bad_request, conflict, forbidden, not_found
 from jetrun.devcloud.server_record import ServerRecord
 
 Row = dict[str, Any]
@@ -46,7 +46,7 @@ def routes() -> list[Route]:
         route("GET", "/", _versions, "versions", public=True),
         route("GET", "/v2.1", _version, "version", public=True),
         route("GET", "/v2.1/", _version, "version", public=True),
-        route("GET", "/v2.1/servers", _list, "list"),
+        route("GET", "/v2.1/servers", lambda call: _list(call, names_only=True), "list"),
         route("GET", "/v2.1/servers/detail", _list, "list"),
         route("POST", "/v2.1/servers", _create, "create", writes=True),
         route("GET", server, _show, "show"),
@@ -142,7 +142,7 @@ def _group_names(call: Call, server: ServerRecord) -> list[str]:
     return sorted(groups[key]["name"] for key in keys if key in groups)
 
 
-def _list(call: Call) -> Answer:
+def _list(call: Call, *, names_only: bool = False) -> Answer:
     everything = call.query.get("all_tenants", "").lower() in {"1", "true"}
     rows = [view(call, one) for one in call.cloud.nova.list(call.caller, all_projects=everything)]
     rows = [row for row in rows if _fits(row, call)]
@@ -152,15 +152,24 @@ def _list(call: Call) -> Answer:
         if marker not in keys:
             raise bad_request(f"marker [{marker}] not found")
         rows = rows[keys.index(marker) + 1 :]
-    body: Row = {"servers": rows[:limit]}
+    body: Row = {"servers": [_name_of(row) if names_only else row for row in rows[:limit]]}
     if len(rows) > limit:
-        href = f"{call.base}/compute/v2.1/servers/detail?limit={limit}&marker={rows[limit - 1]['id']}"
+        path = "servers" if names_only else "servers/detail"
+        href = f"{call.base}/compute/v2.1/{path}?limit={limit}&marker={rows[limit - 1]['id']}"
         body["servers_links"] = [{"rel": "next", "href": href}]
     return 200, body
 
 
+def _name_of(row: Row) -> Row:
+    return {key: row[key] for key in ("id", "name", "links")}
+
+
 def _fits(row: Row, call: Call) -> bool:
     query = call.query
+    try:
+        re.compile(query.get("name", ""))
+    except re.error as error:
+        raise bad_request(f"Invalid filters: name is no regular expression: {error}") from error
     tags = row.get("tags", [])
     wanted: dict[str, Callable[[str], bool]] = {
         "name": lambda value: re.search(value, row["name"]) is not None,
@@ -215,7 +224,10 @@ def _act(call: Call) -> Answer:
     elif word == "forceDelete":
         nova.delete(call.caller, key, request_id=call.request_id, now=call.now)
     elif word == "os-getConsoleOutput":
-        return 200, {"output": call.cloud.console(nova.find(call.caller, key), (argument or {}).get("length"))}
+        server = nova.find(call.caller, key)
+        if server.host is None:
+            raise conflict(f"Instance {key} is not ready")
+        return 200, {"output": call.cloud.console(server, (argument or {}).get("length"))}
     elif word == "os-resetState":
         if not call.caller.is_admin:
             raise forbidden("Policy doesn't allow os_compute_api:os-admin-actions:reset_state to be performed.")

@@ -9,25 +9,25 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import json
-import os
 import secrets
 import signal
 import socket
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import asyncssh
 from aiohttp import web
 
 from jetrun.devcloud import mail_sink
 from jetrun.devcloud.admin import Admin
+from jetrun.devcloud.announcement import announce
 from jetrun.devcloud.dispatch import Dispatcher
 from jetrun.devcloud.hosts import InstanceHosts, fork_host
 from jetrun.devcloud.instance import InstanceSpec
+from jetrun.devcloud.loopback import claim_net, kept_net
 from jetrun.devcloud.rules import ZERO, Timings
-from jetrun.devcloud.state import PASSWORD, CloudState
+from jetrun.devcloud.state import CloudState
 
 TIMINGS = {
     "zero": ZERO,
@@ -35,6 +35,8 @@ TIMINGS = {
     "slow": Timings(build=4, stop=3, start=2, snapshot=4, offload=2, unshelve=6),
 }
 SSH_PORT = 2222
+BOOT_S = 5.0
+"""Until an instance that was switched on takes orders: 20 ms on an idle machine."""
 USER = "researcher"
 
 
@@ -66,6 +68,7 @@ class Devcloud:
             channel=channel, folder=folder / "instances", describe=self._describe, on_off=self._guest_off
         )
         self.cloud.hosts = self.hosts
+        self.refusing: set[str] = set()
         self._wake = asyncio.Event()
         self._state_file = folder / "state.json"
         self._settling = asyncio.Lock()
@@ -98,7 +101,9 @@ class Devcloud:
         dispatcher.base = f"http://127.0.0.1:{port}"
         sink, mail_port = await mail_sink.serve(self.mail_folder, self.cloud.faults)
         await self.settle()
-        self._announce(dispatcher.base, mail_port)
+        announce(
+            self.folder, base=dispatcher.base, token=self.token, mail_port=mail_port, ssh_port=SSH_PORT, ssh_user=USER
+        )
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -111,6 +116,10 @@ class Devcloud:
         self.hosts.close()
         (self.folder / "devcloud.json").unlink(missing_ok=True)
 
+    def keep(self) -> None:
+        """Write everything down."""
+        self.cloud.save(self._state_file)
+
     async def settle(self) -> None:
         """Carry out what the models asked of the hosts, in order."""
         async with self._settling:
@@ -119,6 +128,7 @@ class Devcloud:
                 effect = effects.pop(0)
                 match effect.kind:
                     case "power_on":
+                        self._boot_faults(effect.instance)
                         await self.hosts.power_on(effect.instance)
                         self.strike(effect.instance)
                     case "power_off":
@@ -133,20 +143,52 @@ class Devcloud:
                         await self.hosts.wipe(effect.instance)
         self._wake.set()
 
+    def _boot_faults(self, instance: str) -> None:
+        """Faults that an instance has from its boot on: it is never heard, or refuses every connection."""
+        for name, ill in (("ssh-silent", self.hosts.silent), ("ssh-refused", self.refusing)):
+            ill.discard(instance)
+            if self.cloud.faults.take("ssh.connect", name):
+                ill.add(instance)
+
     def strike(self, instance: str) -> None:
-        """Faults of the instance itself that are set: each strikes once it runs."""
+        """Faults that come over a running instance: each strikes once."""
         loop, faults = asyncio.get_running_loop(), self.cloud.faults
         while fault := faults.take("ssh.connect", "ssh-drop", "guest-poweroff"):
             order = "drop" if fault.name == "ssh-drop" else "poweroff"
-            loop.call_later(fault.seconds, self._tell_later, instance, order)
+            loop.call_later(fault.seconds, self.tell_later, instance, {"do": order})
         if faults.take("ssh.connect", "ssh-silent"):
-            asyncio.ensure_future(self.hosts.tell(instance, do="silent", on=True))  # noqa: RUF006
+            self.tell_later(instance, {"do": "silent", "on": True})
         if faults.take("ssh.connect", "ssh-refused"):
-            asyncio.ensure_future(self.hosts.tell(instance, do="addresses", addresses=[]))  # noqa: RUF006
+            self.tell_later(instance, {"do": "addresses", "addresses": []})
 
-    def _tell_later(self, instance: str, order: str) -> None:
-        """An order whose time has come."""
-        asyncio.ensure_future(self.hosts.tell(instance, do=order))  # noqa: RUF006 - the loop lives as long as the cloud
+    def heal(self) -> None:
+        """Every instance answers again."""
+        self.hosts.silent.clear()
+        self.refusing.clear()
+        for instance in self.hosts.running:
+            self.tell_later(instance, {"do": "silent", "on": False})
+            self.tell_later(instance, {"do": "addresses", "addresses": self.cloud.addresses(instance)})
+
+    def tell_later(self, instance: str, order: dict[str, Any]) -> None:
+        """Give a running instance an order, without waiting for it."""
+        asyncio.ensure_future(self.tell(instance, **order))  # noqa: RUF006 - the loop lives as long as the cloud
+
+    async def tell(self, instance: str, **order: Any) -> None:
+        """Give a running instance an order; one that has only just been switched on is given the time to listen."""
+        until = asyncio.get_running_loop().time() + BOOT_S
+        while True:
+            try:
+                await self.hosts.tell(instance, **order)
+            except (FileNotFoundError, ConnectionRefusedError):
+                if asyncio.get_running_loop().time() > until:
+                    sys.stderr.write(f"instance {instance} takes no orders: {order}\n")
+                    return
+                await asyncio.sleep(0.01)
+            except OSError as error:  # it ended meanwhile
+                sys.stderr.write(f"instance {instance} ended under an order: {error}\n")
+                return
+            else:
+                return
 
     async def _tick(self) -> None:
         """Let what is due happen, when it is due."""
@@ -155,7 +197,10 @@ class Devcloud:
             self._wake.clear()
             nova.advance(self.now())
             if nova.effects:
-                await self.settle()
+                try:
+                    await self.settle()
+                except (OSError, TimeoutError) as error:  # time goes on for the others
+                    sys.stderr.write(f"a host did not do what it was asked: {error!r}\n")
                 self.cloud.save(self._state_file)
             due = nova.next_due()
             wait_s = None if due is None else max(0.0, (due - self.now()).total_seconds())
@@ -165,6 +210,7 @@ class Devcloud:
     def _guest_off(self, instance: str) -> None:
         """A guest switched itself off."""
         self.cloud.nova.guest_powered_off(instance, self.now())
+        self.cloud.save(self._state_file)
         self._wake.set()
 
     def _describe(self, instance: str) -> InstanceSpec:
@@ -177,11 +223,12 @@ class Devcloud:
         return InstanceSpec(
             id=instance,
             folder=self.folder / "instances" / instance,
-            addresses=self.cloud.addresses(instance),
+            addresses=[] if instance in self.refusing else self.cloud.addresses(instance),
             port=SSH_PORT,
             user=USER,
             public_keys=[key["public_key"]] if key else [],
             user_data=base64.b64decode(server.user_data).decode() if server.user_data else "",
+            silent=instance in self.hosts.silent,
             refuse_sudo=instance in self.hosts.refuse_sudo,
         )
 
@@ -194,81 +241,6 @@ class Devcloud:
             path.chmod(0o600)
             key.write_public_key(str(path.with_suffix(".pub")))
         return path.with_suffix(".pub").read_text().strip()
-
-    def _announce(self, base: str, mail_port: int) -> None:
-        """Write where everything is, clouds.yaml first, so that who sees devcloud.json finds it."""
-        extra = {
-            "profile": "devcloud",
-            "ssh_port": SSH_PORT,
-            "ssh_user": USER,
-            "ssh_key": str(self.folder / "id_ed25519"),
-        }
-        entries = {
-            "devcloud": _entry(base, "ada", "lab", extra),
-            "devcloud-bob": _entry(base, "bob", "lab", extra),
-            "devcloud-other": _entry(base, "eve", "other-lab", extra),
-            "devcloud-admin": _entry(base, "admin", "admin", extra),
-        }
-        _write(self.folder / "clouds.yaml", json.dumps({"clouds": entries}, indent=1))
-        pid = os.getpid()
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        _write(
-            self.folder / "devcloud.json",
-            json.dumps(
-                {
-                    "pid": pid,
-                    "start_time": fields[19],
-                    "url": base,
-                    "admin": f"{base}/admin",
-                    "token": self.token,
-                    "mail_port": mail_port,
-                    "mail_folder": str(self.mail_folder),
-                    "ssh_port": SSH_PORT,
-                    "key": str(self.folder / "id_ed25519"),
-                    "clouds": str(self.folder / "clouds.yaml"),
-                },
-                indent=1,
-            ),
-        )
-
-
-def _entry(base: str, user: str, project: str, extra: dict[str, Any]) -> dict[str, Any]:
-    """One entry of clouds.yaml."""
-    return {
-        "auth": {
-            "auth_url": f"{base}/identity/v3",
-            "username": user,
-            "password": PASSWORD,
-            "project_name": project,
-            "user_domain_name": "Default",
-            "project_domain_name": "Default",
-        },
-        "region_name": "RegionOne",
-        "identity_api_version": 3,
-        "jetrun": extra,
-    }
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file that others may be waiting for."""
-    new = path.with_suffix(path.suffix + ".new")
-    new.write_text(text)
-    new.chmod(0o600)
-    os.replace(new, path)  # noqa: PTH105 - the atomic one
-
-
-def claim_net() -> tuple[int, socket.socket]:
-    """A second byte of loopback addresses that no other embedded cloud on this machine has, and the socket that holds it."""
-    for net in range(20, 240):
-        holder = socket.socket()
-        try:
-            holder.bind((f"127.{net}.255.254", SSH_PORT))
-            holder.listen(1)
-        except OSError:
-            holder.close()
-        else:
-            return net, holder
-    raise SystemExit("no free loopback addresses: 220 embedded clouds are running")
 
 
 def main() -> None:
@@ -284,7 +256,7 @@ def main() -> None:
     folder: Path = options.dir.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
-    net, holder = claim_net()
+    net, holder = claim_net(kept_net(folder / "state.json"), SSH_PORT)
     _, channel = fork_host(inherited=[holder.fileno()])
 
     async def live() -> None:

@@ -148,7 +148,10 @@ class CloudState:
         """What ``save`` wrote, taken back. Instances that were up were lost with the host: they are started anew."""
         state = json.loads(path.read_text(encoding="utf-8"))
         self.identity.from_state(state["identity"])
-        self.network.from_state(state["network"])
+        net, kept = self.network.net, state["network"]["net"]
+        if net != kept:  # another cloud has these addresses by now: the instances get others
+            state["network"] = json.loads(json.dumps(state["network"]).replace(f'"127.{kept}.', f'"127.{net}.'))
+        self.network.from_state({**state["network"], "net": net})
         self.images.from_state(state["images"])
         self.nova.from_state(state["nova"])
         for server in self.nova.servers.values():

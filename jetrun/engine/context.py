@@ -42,6 +42,9 @@ class RunJournal(Protocol):
     def append(self, run: RunId, kind: Kind, data: Mapping[str, Any]) -> Record:
         """Add one record; durable when this returns."""
 
+    def newest(self, run: RunId, kind: Kind) -> Mapping[str, Any] | None:
+        """The data of the newest record of that kind, which another process may have written; None without one."""
+
 
 class CloudProfile(Protocol):
     """What is known of the cloud's policy; data in cloud/profiles.py."""

@@ -10,7 +10,7 @@ from typing import Any
 from jetrun.engine import connect
 from jetrun.engine.context import Interrupted, RunContext
 from jetrun.errors import InstanceNotStarted, RemoteCommandFailed, RemoteUnreachable
-from jetrun.guarantee.lifecycle import Kind
+from jetrun.guarantee.lifecycle import Kind, Record, apply
 from jetrun.guarantee.power import Disposition, is_down
 from jetrun.remote.interface import LogFollower, ScriptReading, ScriptSpec, ScriptState
 
@@ -113,6 +113,7 @@ class _Following:
         if now - self._beaten >= context.bounds.heartbeat_s:
             self._beaten = now
             context.remote.beat()
+            self._take_extension()
         if self._follower is None:
             self._follower = context.remote.follow(self._offset)
         self._allowance = min(RATE_BYTES_S, self._allowance + (now - self._refilled) * RATE_BYTES_S)
@@ -125,6 +126,17 @@ class _Following:
         if self._follower.ended or now - self._looked >= LOOK_S:
             self._looked = now
             self._reading = context.remote.read_script()
+
+    def _take_extension(self) -> None:
+        """A later deadline that ``jetrun extend`` has put into the cloud: the switch on the instance follows."""
+        context = self._context
+        longer = context.journal.newest(context.run, Kind.EXTENDED)
+        lease = context.state.lease or {}
+        if longer is None or longer["until_at"] <= lease.get("until_at", ""):
+            return
+        context.state = apply(context.state, Record(at=context.clock.now(), kind=Kind.EXTENDED, data=longer))
+        connect.arm(context, context.remote.facts())
+        context.screen.event("lease.extended", until_at=longer["until_at"])
 
     def _take(self, data: bytes) -> None:
         """New bytes of the log: to the run's folder and the screen."""

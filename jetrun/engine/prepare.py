@@ -8,7 +8,7 @@ from jetrun.cloud.interface import Instance, LaunchWish
 from jetrun.engine.context import RunContext
 from jetrun.errors import CloudError, InstanceNotStarted, UsageError
 from jetrun.guarantee.lifecycle import Kind
-from jetrun.job import Launch, On
+from jetrun.job import Launch, On, duration_text
 
 
 def prepare(context: RunContext) -> None:
@@ -54,6 +54,7 @@ def prepare(context: RunContext) -> None:
             )
         case Launch():
             plan_launch(context)
+    _say_worst_case(context)
     context.record(
         Kind.IDENTIFIED,
         cloud=identity.cloud,
@@ -62,6 +63,21 @@ def prepare(context: RunContext) -> None:
         project_id=identity.project_id,
         project_name=identity.project_name,
         clock_skew_s=identity.clock_skew_s,
+    )
+
+
+def _say_worst_case(context: RunContext) -> None:
+    """What the run costs if it needs its whole lease; said before anything begins."""
+    job, profile, state = context.job, context.profile, context.state
+    rate = profile.rate_per_hour(state.flavor, state.vcpus, "ACTIVE")
+    hours = job.max_lifetime_s / 3600
+    context.screen.event(
+        "run.worst_case",
+        cost=f"{rate * hours:.3g} {profile.unit}"
+        if rate is not None
+        else f"{hours:g} h of the instance, at a rate that is unknown here",
+        lifetime=duration_text(job.max_lifetime_s),
+        edge="with this machine gone for good and no reaper elsewhere, it is powered off by the deadline, and nobody is told",
     )
 
 
@@ -125,6 +141,7 @@ def plan_launch(context: RunContext) -> None:
         UsageError: one cannot.
     """
     try:
-        context.cloud.plan_launch(wish(context))
+        plan = context.cloud.plan_launch(wish(context))
+        context.record(Kind.PLANNED, flavor=plan.flavor, vcpus=plan.vcpus)
     except CloudError as error:
         raise UsageError(code=error.code, what=error.what, next=error.next) from error

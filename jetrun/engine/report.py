@@ -31,8 +31,9 @@ def report(context: RunContext) -> None:
     if not context.state.reported:
         document = document_of(context, code)
         context.tell(document)
-        context.record(Kind.REPORTED, exit_code=code)
-    context.record(Kind.CLOSED, exit_code=code)
+        kept = {key: value for key, value in document.items() if key != "log_tail"}
+        context.record(Kind.REPORTED, exit_code=int(code), document=kept)
+    context.record(Kind.CLOSED, exit_code=int(code))
 
 
 def exit_code(state: RunState) -> int:

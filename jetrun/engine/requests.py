@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from jetrun.engine.context import RunContext
+from jetrun.cloud.interface import Cloud
+from jetrun.engine.clock import Clock
+from jetrun.engine.context import RunContext, Screen
 from jetrun.errors import CloudAmbiguous, CloudError, CloudPermanent, CloudTransient
 from jetrun.guarantee.evidence import Evidence, details_wanted, replied, saw, unread
 from jetrun.guarantee.lifecycle import Kind
-from jetrun.guarantee.power import ABSENT, Action, InstanceAction
+from jetrun.guarantee.power import ABSENT, Action, InstanceAction, InstanceId, Observation
 from jetrun.guarantee.requests import Outcome, Sent
+
+STALE_AFTER_CALLS = 4
+"""A look is four calls at most; an answer older than all their time limits together comes from before a sleep."""
 
 
 def send(context: RunContext, action: Action) -> Sent:
@@ -45,37 +50,43 @@ def outcome_of(error: CloudError) -> Outcome:
 
 
 def look(context: RunContext, evidence: Evidence) -> Evidence:
-    """One fresh read of the instance with its action log, added to the evidence; a failed read is evidence of nothing."""
-    cloud, instance = context.cloud, context.instance
+    """One fresh read of the run's instance with its action log; a failed read is evidence of nothing."""
+    evidence, read = observed(context.cloud, context.clock, context.screen, context.instance, evidence)
+    if read is not None:
+        context.last_seen = read
+    return evidence
+
+
+def observed(
+    cloud: Cloud, clock: Clock, screen: Screen, instance: InstanceId, evidence: Evidence
+) -> tuple[Evidence, Observation | None]:
+    """One fresh read of *instance*, by its id, with its action log, added to the evidence; and the read itself."""
     try:
         read = cloud.observe(instance)
         log: tuple[InstanceAction, ...]
         try:
             log = tuple(cloud.actions(instance))
             wanted = frozenset(details_wanted(evidence, log))
-            log = tuple(
-                cloud.action(instance, entry.request_id) if entry.request_id in wanted else entry for entry in log
-            )
+            log = tuple(cloud.action(instance, one.request_id) if one.request_id in wanted else one for one in log)
         except CloudPermanent as error:
             # Some clouds hide the log of an instance that is gone.
             if error.status != 404 or read.status != ABSENT:
                 raise
             log = ()
     except CloudError as error:
-        context.screen.event("instance.not_observed", what=error.what, status=error.status)
-        return unread(evidence, context.clock.now(), unauthorized=error.status == 401)
-    if (context.clock.now() - read.at).total_seconds() > 2 * context.bounds.api_timeout_s:
+        screen.event("instance.not_observed", what=error.what, status=error.status)
+        return unread(evidence, clock.now(), unauthorized=error.status == 401), None
+    if (clock.now() - read.at).total_seconds() > STALE_AFTER_CALLS * evidence.bounds.api_timeout_s:
         # The machine slept while the answer was on its way: it tells of a time long past.
-        return unread(evidence, context.clock.now())
-    context.last_seen = read
-    context.screen.event(
+        return unread(evidence, clock.now()), None
+    screen.event(
         "instance.observed",
         status=read.status,
         vm_state=read.vm_state,
         task_state=read.task_state,
         power_state=read.power_state,
     )
-    return saw(evidence, read, log)
+    return saw(evidence, read, log), read
 
 
 def sent(context: RunContext, evidence: Evidence, action: Action) -> Evidence:

@@ -40,6 +40,7 @@ class Kind(StrEnum):
     PHASE = "phase.entered"
     IDENTIFIED = "cloud.identified"
     RESOLVED = "instance.resolved"
+    PLANNED = "launch.planned"
     BASELINE = "instance.baseline"
     LEASE_INTENDED = "lease.intended"
     LEASE_GRANTED = "lease.granted"
@@ -67,6 +68,7 @@ class Kind(StrEnum):
     RECEIPT = "receipt.written"
     UNTOUCHED = "instance.untouched"
     EXTENDED = "lease.extended"
+    COLLECT_ASKED = "collect.asked"
     MAIL_QUEUED = "mail.queued"
     REPORTED = "run.reported"
     CLOSED = "run.closed"
@@ -89,6 +91,7 @@ class RunState:
         launched: the instance is made by this run. adopted: it was running already, and taken over.
         script_intended: the script may have run, so the disk may hold results.
         trouble: the first error, as the JSON document holds it (code, what, state, next) with ``exit_code``.
+        collecting: the script is over; the run was opened again to fetch its outputs.
         untouched: nothing was asked of the instance, or nothing was made.
         stop_cause: why the run was asked to end early (a signal's name, ``cancel``, ``timeout``), empty otherwise.
         intended: requests that may have been sent and whose outcome is not in the journal.
@@ -125,6 +128,7 @@ class RunState:
     script_intended: bool = False
     script: Mapping[str, Any] | None = None
     script_ended: Mapping[str, Any] | None = None
+    collecting: bool = False
     stop_cause: str = ""
     trouble: Mapping[str, Any] | None = None
     outputs: Mapping[str, Any] | None = None
@@ -152,7 +156,7 @@ class RunState:
 _MAYBE = frozenset({Outcome.ACCEPTED, Outcome.AMBIGUOUS})
 
 
-def next_phase(state: RunState) -> Phase:  # noqa: C901 - one fact a line, in the order of the phases
+def next_phase(state: RunState) -> Phase:
     """The phase that the facts ask for now."""
     if state.exit_code is not None:
         return Phase.CLOSED
@@ -161,13 +165,13 @@ def next_phase(state: RunState) -> Phase:  # noqa: C901 - one fact a line, in th
     ending = bool(state.stop_cause) or state.trouble is not None
     if state.shutdown is not None:
         return Phase.SHUTDOWN
-    if ending and not state.script_intended:
+    if ending and (not state.script_intended or (state.collecting and state.address is None)):
         return Phase.SHUTDOWN
     if state.cloud is None or (state.instance is None and "on" in state.job["instance"]):
         return Phase.PREPARE
     if not state.up:
         return Phase.ACQUIRE
-    if not state.script_intended and (state.address is None or state.switch is None):
+    if (not state.script_intended or state.collecting) and (state.address is None or state.switch is None):
         return Phase.CONNECT
     if not state.script_intended and not state.staged_in:
         return Phase.STAGE_IN
@@ -197,7 +201,7 @@ def replay(run: RunId, records: Iterable[Record]) -> RunState:
     return state
 
 
-def apply(state: RunState, record: Record) -> RunState:  # noqa: C901, PLR0912 - one record a case
+def apply(state: RunState, record: Record) -> RunState:
     """*state* after *record*."""
     data = record.data
     match record.kind:
@@ -217,6 +221,8 @@ def apply(state: RunState, record: Record) -> RunState:  # noqa: C901, PLR0912 -
                 launched=state.launched or record.kind is Kind.CREATED,
                 known=state.known | _ids(data),
             )
+        case Kind.PLANNED:
+            return replace(state, flavor=data["flavor"], vcpus=data["vcpus"])
         case Kind.BASELINE:
             return replace(state, known=state.known | _ids(data))
         case Kind.LEASE_INTENDED:
@@ -268,6 +274,28 @@ def apply(state: RunState, record: Record) -> RunState:  # noqa: C901, PLR0912 -
             return replace(state, shutdown=data, receipt=None, untouched=False, reported=False, exit_code=None)
         case Kind.RECEIPT:
             return replace(state, receipt=receipts.from_dict(data))
+        case Kind.COLLECT_ASKED:
+            return replace(
+                state,
+                collecting=True,
+                outputs=None,
+                shutdown=None,
+                receipt=None,
+                untouched=False,
+                reported=False,
+                exit_code=None,
+                trouble=None,
+                stop_cause="",
+                up=False,
+                sent=(),
+                intended=(),
+                lease=None,
+                lease_granted=False,
+                lease_ended=False,
+                address=None,
+                switch=None,
+                script_ended=state.script_ended or {"state": "unknown", "exit_code": None, "stopped": ""},
+            )
         case Kind.UNTOUCHED:
             return replace(state, untouched=True)
         case Kind.REPORTED:

@@ -148,6 +148,22 @@ class Journal:
             Record(at=datetime.fromisoformat(at), kind=Kind(kind), data=json.loads(data)) for at, kind, data in rows
         ]
 
+    def newest(self, run: RunId, kind: Kind) -> Mapping[str, Any] | None:
+        """The data of the newest record of that kind, None without one."""
+        query = "SELECT data FROM records WHERE run = ? AND kind = ? ORDER BY seq DESC LIMIT 1"
+        row = self._db.execute(query, (run, kind.value)).fetchone()
+        return dict(json.loads(row[0])) if row else None
+
+    def expected(self, cloud: str) -> dict[str, RunState]:
+        """Instances of *cloud* that may be up as far as this journal knows, each with its newest run's state."""
+        found: dict[str, RunState] = {}
+        for row in self.runs():
+            state = self.state(row.run)
+            if state.instance is None or str(state.job.get("cloud")) != cloud or state.instance in found:
+                continue
+            found[state.instance] = state
+        return found
+
     def state(self, run: RunId) -> RunState:
         """The run's state, folded from its records."""
         return replay(run, self.records(run))
@@ -168,6 +184,15 @@ class Journal:
             )
             for run, name, opened_at, owner, instance, closed in rows
         ]
+
+    def unverified(self) -> list[RunRow]:
+        """Closed runs whose last receipt does not prove that the instance is down, newest first."""
+        found = []
+        for row in self.runs():
+            last = self.newest(row.run, Kind.RECEIPT)
+            if row.closed and last is not None and not last["verified"]:
+                found.append(row)
+        return found
 
     def find(self, word: str) -> RunId:
         """The run that *word* names: an id, the start of one that fits only one run, or ``last``.

@@ -45,6 +45,10 @@ class Deadline:
             raise TimeoutError(f"not done within {self.timeout_s:g} s")
         return left
 
+    def shorten(self, most_s: float) -> None:
+        """Let it be *most_s* from now, unless it ends earlier anyway."""
+        self._ends = min(self._ends, self._now() + most_s)
+
     def received(self, count: int) -> None:
         """Count what the server said.
 

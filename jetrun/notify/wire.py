@@ -18,6 +18,9 @@ from yagmail.log import get_logger  # type: ignore[import-untyped]  # as above
 from jetrun.notify.deadline import BoundedSMTP, Deadline, tls_context
 from jetrun.notify.settings import MailSettings, Security
 
+_QUIT_S = 3.0
+"""For the server's good-bye, once it has the mail: real ones answer in milliseconds."""
+
 
 class Wire(yagmail.Client):  # type: ignore[misc]  # as above: Any to mypy
     """yagmail's client with its traps closed.
@@ -73,6 +76,7 @@ class Wire(yagmail.Client):  # type: ignore[misc]  # as above: Any to mypy
             return
         try:
             if politely:
+                self._deadline.shorten(_QUIT_S)
                 self.smtp.quit()
         except (OSError, ValueError):
             pass

@@ -1,19 +1,26 @@
 # shellcheck shell=sh disable=SC2154
 # How the script stands, as key=value lines. Needs process.sh; $base is the run's folder.
 
-reading() {
+judge() { # sets $state
 	if [ -e "$base/exit" ]; then
 		state=ended
 	elif [ ! -d "$base/started" ]; then
 		state=absent
 	elif lives "$base/supervisor.pid" || lives "$base/script.pid" || [ -n "$(marked "$base")" ]; then
 		state=running
-	elif [ ! -e "$base/supervisor.pid" ] && [ -n "$(find "$base/started" -prune -mmin -0.2 2>/dev/null)" ]; then
-		state=running # between the claim and the first line of the supervisor
-	elif [ -e "$base/exit" ]; then
-		state=ended # it came to its end while we looked
+	elif [ ! -e "$base/supervisor.pid" ] && [ -n "$(find "$base/started" -prune -mmin -1 2>/dev/null)" ]; then
+		state=running # claimed; the supervisor is about to be
 	else
 		state=vanished
+	fi
+}
+
+reading() {
+	judge
+	if [ "$state" = vanished ]; then
+		# Its files change while we look from one to the next: the verdict is only believed at a second look.
+		sleep 0.2
+		judge
 	fi
 	echo "state=$state"
 	[ "$state" = ended ] && cat "$base/exit"
