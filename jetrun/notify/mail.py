@@ -135,6 +135,7 @@ def _transmit(wire: Wire, mail: EmailMessage, settings: MailSettings, recipients
 
 def _limit_bytes(wire: Wire) -> int:
     """What the server announces as its limit (RFC 1870), 0 for none."""
+    wire.smtp.ehlo_or_helo_if_needed()  # a session without TLS and login has not asked yet
     announced = str(wire.smtp.esmtp_features.get("size", ""))
     return int(announced) if announced.isdigit() else 0
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
+import datetime as dt
 import ipaddress
 import socket
 import ssl
@@ -236,7 +236,7 @@ def _envelope(peer: socket.socket) -> None:
     """Everything up to the message itself."""
     peer.sendall(b"220 test\r\n")
     while line := peer.recv(1000):
-        if line.startswith(b"DATA"):
+        if line.upper().startswith(b"DATA"):
             peer.sendall(b"354 go\r\n")
             return
         peer.sendall(b"250 OK\r\n")
@@ -246,8 +246,8 @@ def certificate(folder: Path, *, name: str = "127.0.0.1") -> tuple[ssl.SSLContex
     """A server context with a fresh self-signed certificate for *name*, and the certificate's file."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.datetime.now(datetime.UTC)
-    hour = datetime.timedelta(hours=1)
+    now = dt.datetime.now(dt.UTC)
+    hour = dt.timedelta(hours=1)
     try:
         alternative: x509.GeneralName = x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:

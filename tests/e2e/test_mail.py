@@ -284,8 +284,8 @@ def test_a_server_that_breaks_off_is_tried_again_later(act: Callable[..., None],
 def test_a_mail_that_was_accepted_stays_accepted_whatever_comes_after() -> None:
     with bare_server(servers.hang_at_quit) as port:
         began = time.monotonic()
-        assert send(outgoing(), settings(port, timeout_s=1.0), TO).recipients == tuple(TO)
-        assert time.monotonic() - began < 3
+        assert send(outgoing(), settings(port, timeout_s=30), TO).recipients == tuple(TO)
+        assert time.monotonic() - began < 8
 
 
 def test_a_mail_is_handed_over_once_only() -> None:

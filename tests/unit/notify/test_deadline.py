@@ -19,6 +19,14 @@ def test_what_is_left_shrinks_with_the_clock_and_then_raises() -> None:
         deadline.remaining_s()
 
 
+def test_a_deadline_is_shortened_and_never_lengthened() -> None:
+    deadline = Deadline(10, now=lambda: 0.0)
+    deadline.shorten(20)
+    assert deadline.remaining_s() == 10
+    deadline.shorten(3)
+    assert deadline.remaining_s() == 3
+
+
 def test_a_server_that_talks_without_end_is_cut_off() -> None:
     deadline = Deadline(10, now=lambda: 0.0)
     deadline.received(MOST_REPLY_BYTES)

@@ -112,6 +112,36 @@ def test_the_subject_tells_a_healed_instance_from_a_report() -> None:
     assert subject(document()) == "train: succeeded; gpu-lab-3 is proven down"
 
 
+@pytest.mark.parametrize(
+    ("estimate", "shown"), [(12.5, "12.5 SU at worst"), ("96 SU, 12 h", "96 SU, 12 h"), (None, None)]
+)
+def test_what_was_said_before_it_began_stands_beside_the_cost(estimate: object, shown: str | None) -> None:
+    for face in faces(document(estimate=estimate)):
+        assert ("estimate" in face) == (shown is not None)
+        assert shown is None or shown in face
+
+
+def test_the_cost_of_a_run_that_may_go_on_is_not_called_its_most() -> None:
+    assert all("41 SU so far" in face for face in faces(unverified()))
+    assert all("3.47 SU at most" in face for face in faces(document()))
+
+
+def test_an_interrupted_script_without_an_exit_code_is_said_so() -> None:
+    ended = document()["script"] | {"exit_code": None}
+    data = document(outcome="interrupted", exit_code=130, script=ended)
+    assert all("the script's exit code is not known" in face for face in faces(data))
+
+
+def test_many_phases_are_wrapped_and_none_is_lost() -> None:
+    phases = [
+        {"name": f"phase_{n}", "started_at": "2026-11-20T13:00:00+00:00", "ended_at": "2026-11-20T13:00:42+00:00"}
+        for n in range(12)
+    ]
+    shown = plain(document(phases=phases), width=60)
+    assert all(f"phase_{n} 42 s" in shown for n in range(12))
+    assert all(len(line) <= 60 for line in shown.splitlines() if "phase_" in line)
+
+
 def test_a_killed_script_names_its_signal() -> None:
     data = document(outcome="failed", exit_code=137, script=document()["script"] | {"exit_code": 137})
     assert all("exit code 137, killed by SIGKILL" in face for face in faces(data))
