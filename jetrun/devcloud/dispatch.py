@@ -14,7 +14,7 @@ from typing import Any
 
 from aiohttp import web
 
-from jetrun.devcloud import http_compute, http_identity, http_images, http_network, http_nova
+from jetrun.devcloud import http_compute, http_identity, http_images, http_labels, http_network, http_nova
 from jetrun.devcloud.api import Call, Route, error_body
 from jetrun.devcloud.errors import ApiError
 from jetrun.devcloud.faults import Outcome
@@ -48,7 +48,7 @@ class Dispatcher:
 
     def routes(self) -> list[web.RouteDef]:
         """For aiohttp."""
-        modules = (http_identity, http_nova, http_compute, http_network, http_images)
+        modules = (http_identity, http_nova, http_labels, http_compute, http_network, http_images)
         return [
             web.route(route.method, route.path, self._endpoint(route))
             for module in modules

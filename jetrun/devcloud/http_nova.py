@@ -53,14 +53,6 @@ def routes() -> list[Route]:
         route("PUT", server, _rename, "update", writes=True),
         route("DELETE", server, _delete, "delete", writes=True),
         route("POST", server + "/action", _act, action_point, writes=True),
-        route("GET", server + "/metadata", lambda call: (200, {"metadata": _server(call).metadata}), "metadata"),
-        route("POST", server + "/metadata", _metadata, "metadata_update", writes=True),
-        route("PUT", server + "/metadata/{item}", _metadata_item, "metadata_update", writes=True),
-        route("DELETE", server + "/metadata/{item}", _metadata_delete, "metadata_delete", writes=True),
-        route("GET", server + "/tags", lambda call: (200, {"tags": _server(call).tags}), "tags"),
-        route("PUT", server + "/tags", _tags_replace, "tag_update", writes=True),
-        route("PUT", server + "/tags/{tag}", _tag, "tag_update", writes=True),
-        route("DELETE", server + "/tags/{tag}", _untag, "tag_delete", writes=True),
         route("GET", server + "/os-instance-actions", _actions, "actions"),
         route("GET", server + "/os-instance-actions/{request}", _action, "action"),
         route("GET", server + "/os-interface", _interfaces, "interfaces"),
@@ -84,7 +76,8 @@ def _version(call: Call) -> Answer:
     return 200, {"version": _version_row(call)}
 
 
-def _server(call: Call, *, deleted: bool = False) -> ServerRecord:
+def server_of(call: Call, *, deleted: bool = False) -> ServerRecord:
+    """The instance that the path names; ApiError 404 for what is not there or not the caller's."""
     return call.cloud.nova.find(call.caller, call.path["key"], deleted=deleted)
 
 
@@ -184,7 +177,7 @@ def _fits(row: Row, call: Call) -> bool:
 
 
 def _show(call: Call) -> Answer:
-    return 200, {"server": view(call, _server(call))}
+    return 200, {"server": view(call, server_of(call))}
 
 
 def _create(call: Call) -> Answer:
@@ -198,7 +191,7 @@ def _create(call: Call) -> Answer:
 
 
 def _rename(call: Call) -> Answer:
-    server = _server(call)
+    server = server_of(call)
     server.name = (call.body or {}).get("server", {}).get("name", server.name)
     return 200, {"server": view(call, server)}
 
@@ -237,56 +230,6 @@ def _act(call: Call) -> Answer:
     return 202, None
 
 
-def _metadata(call: Call) -> Answer:
-    server = _server(call)
-    call.cloud.nova.check_writable(server, "update metadata")
-    items = (call.body or {}).get("metadata", {})
-    if any(len(str(value)) > 255 for value in items.values()):
-        raise bad_request("Metadata property value greater than 255 characters")
-    server.metadata |= items
-    return 200, {"metadata": server.metadata}
-
-
-def _metadata_item(call: Call) -> Answer:
-    server = _server(call)
-    call.cloud.nova.check_writable(server, "update metadata")
-    server.metadata |= (call.body or {}).get("meta", {})
-    return 200, {"meta": (call.body or {}).get("meta", {})}
-
-
-def _metadata_delete(call: Call) -> Answer:
-    server = _server(call)
-    call.cloud.nova.check_writable(server, "update metadata")
-    if server.metadata.pop(call.path["item"], None) is None:
-        raise not_found("Metadata item was not found")
-    return 204, None
-
-
-def _tags_replace(call: Call) -> Answer:
-    server = _server(call)
-    call.cloud.nova.check_writable(server, "update tag")
-    server.tags = list((call.body or {}).get("tags", []))
-    return 200, {"tags": server.tags}
-
-
-def _tag(call: Call) -> Answer:
-    server = _server(call)
-    call.cloud.nova.check_writable(server, "update tag")
-    if call.path["tag"] in server.tags:
-        return 204, None
-    server.tags.append(call.path["tag"])
-    return 201, None
-
-
-def _untag(call: Call) -> Answer:
-    server = _server(call)
-    call.cloud.nova.check_writable(server, "update tag")
-    if call.path["tag"] not in server.tags:
-        raise not_found(f"Server {server.id} has no tag '{call.path['tag']}'")
-    server.tags.remove(call.path["tag"])
-    return 204, None
-
-
 def _action_row(row: Row, minor: int, *, events: bool) -> Row:
     shown = {key: value for key, value in row.items() if key not in {"events", "updated_at"}}
     if minor >= 58:
@@ -298,13 +241,13 @@ def _action_row(row: Row, minor: int, *, events: bool) -> Row:
 
 def _actions(call: Call) -> Answer:
     rows = [
-        _action_row(row, call.microversion[1], events=False) for row in reversed(_server(call, deleted=True).actions)
+        _action_row(row, call.microversion[1], events=False) for row in reversed(server_of(call, deleted=True).actions)
     ]
     return 200, {"instanceActions": rows}
 
 
 def _action(call: Call) -> Answer:
-    for row in _server(call, deleted=True).actions:
+    for row in server_of(call, deleted=True).actions:
         if row["request_id"] == call.path["request"]:
             return 200, {"instanceAction": _action_row(row, call.microversion[1], events=True)}
     raise not_found(f"Action for request_id {call.path['request']} on instance {call.path['key']} not found")
@@ -314,10 +257,10 @@ def _interfaces(call: Call) -> Answer:
     rows = [
         {"port_id": port["id"], "net_id": port["network_id"], "mac_addr": port["mac_address"], "port_state": port["status"],
          "fixed_ips": port["fixed_ips"]}
-        for port in call.cloud.network.ports_of(_server(call).id)
+        for port in call.cloud.network.ports_of(server_of(call).id)
     ]  # fmt: skip
     return 200, {"interfaceAttachments": rows}
 
 
 def _groups(call: Call) -> Answer:
-    return 200, {"security_groups": [{"name": name, "rules": []} for name in _group_names(call, _server(call))]}
+    return 200, {"security_groups": [{"name": name, "rules": []} for name in _group_names(call, server_of(call))]}

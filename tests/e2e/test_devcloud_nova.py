@@ -15,7 +15,12 @@ from keystoneauth1 import exceptions as ksa
 from jetrun.devcloud import client
 from jetrun.devcloud.client import Running
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    # openstacksdk warns of calls that it makes itself.
+    pytest.mark.filterwarnings("ignore::openstack.warnings.RemovedInSDK50Warning"),
+    pytest.mark.filterwarnings("ignore::openstack.warnings.RemovedInSDK60Warning"),
+]
 V = "2.84"
 
 
@@ -83,17 +88,18 @@ def test_the_answers_request_id_is_the_actions(cloud, key):
     assert rows[0]["action"] == "unshelve"
 
 
-@pytest.mark.parametrize(("version", "updated", "locked", "tags"), [("2.1", False, False, False), (V, True, True, True)])
-def test_fields_come_with_their_microversion(cloud, key, version, updated, locked, tags):
+@pytest.mark.parametrize(("version", "new"), [("2.1", False), (V, True)])
+def test_fields_come_with_their_microversion(cloud, key, version, new):
     server = cloud.compute.get(f"/servers/{key}", microversion=version)
     assert server.headers["OpenStack-API-Version"] == f"compute {version}"
     row = server.json()["server"]
-    assert ("locked_reason" in row, "tags" in row) == (locked, tags)
-    assert ("original_name" in row["flavor"]) == (version == V)
-    (action, *_) = cloud.compute.get(f"/servers/{key}/os-instance-actions", microversion=version).json()["instanceActions"]
-    assert ("updated_at" in action) == updated
+    assert ("locked_reason" in row, "tags" in row, "original_name" in row["flavor"]) == (new, new, new)
+    (action, *_) = cloud.compute.get(f"/servers/{key}/os-instance-actions", microversion=version).json()[
+        "instanceActions"
+    ]
+    assert ("updated_at" in action) == new
     one = cloud.compute.get(f"/servers/{key}/os-instance-actions/{action['request_id']}", microversion=version).json()
-    assert ("events" in one["instanceAction"]) == (version == V)
+    assert ("events" in one["instanceAction"]) == new
 
 
 def test_a_microversion_that_it_has_not_is_refused(cloud, key):
@@ -107,7 +113,9 @@ def test_a_short_list_tells_names_and_ids_only(cloud, key):
     assert row["id"] == key
 
 
-@pytest.mark.parametrize(("query", "found"), [("name=my", True), ("name=other", False), ("status=shelved_offloaded", True)])
+@pytest.mark.parametrize(
+    ("query", "found"), [("name=my", True), ("name=other", False), ("status=shelved_offloaded", True)]
+)
 def test_a_list_is_filtered_by_the_server(cloud, query, found):
     assert bool(cloud.compute.get(f"/servers/detail?{query}", microversion=V).json()["servers"]) == found
 
@@ -131,7 +139,9 @@ def test_tags_are_searched_by_the_server_and_refused_while_shelved(cloud, key):
 
 
 def test_the_console_of_an_offloaded_instance_is_not_ready(cloud, key):
-    answer = cloud.compute.post(f"/servers/{key}/action", json={"os-getConsoleOutput": {}}, microversion=V, raise_exc=False)
+    answer = cloud.compute.post(
+        f"/servers/{key}/action", json={"os-getConsoleOutput": {}}, microversion=V, raise_exc=False
+    )
     assert (answer.status_code, answer.json()["conflictingRequest"]["message"]) == (409, f"Instance {key} is not ready")
 
 
@@ -186,9 +196,7 @@ def test_a_call_that_hangs_runs_into_the_clients_own_timeout(devcloud, cloud, ke
     show(cloud, key)
     devcloud.add_fault("hang", on="nova.unshelve", times=-1, seconds=30)
     with pytest.raises(ksa.ConnectTimeout):
-        cloud.session.post(
-            f"{devcloud.url}/compute/v2.1/servers/{key}/action", json={"unshelve": None}, timeout=0.3
-        )
+        cloud.session.post(f"{devcloud.url}/compute/v2.1/servers/{key}/action", json={"unshelve": None}, timeout=0.3)
     assert devcloud.truth(key)["status"] == "SHELVED_OFFLOADED"
 
 
