@@ -32,6 +32,12 @@ SMALL_LOG_BYTES = 1024 * 1024
 PARTIAL = ".jetrun-partial"
 """Where rsync keeps what a broken connection left of a file, to go on from there."""
 
+UNPACK = (
+    'exec /bin/sh -c \'tar -xpof - -C "$0" || { code=$?; df -Pk "$0" | tail -n 1 | { read -r _ _ _ free _; '
+    'test "$free" -gt 64 || echo "No space left on device (28)" >&2; }; exit $code; }\''
+)
+"""Unpacks into the folder named behind it; GNU tar does not say when the disk is full, so that is looked at."""
+
 
 class Sync:
     """Transfers of one run over one connection."""
@@ -148,7 +154,7 @@ class Sync:
     def _tar(self, act: str, spec: dict[str, object], program: bytes | str) -> Step:
         """A transfer by tar: a child process of ours that packs or unpacks, with ssh as its own child."""
         stdin = self._keep("program", program) if isinstance(program, bytes) else ""
-        remote = programs.COMMAND if stdin else f"exec tar -xpof - -C {programs.quote(f'{self._base}/work')}"
+        remote = programs.COMMAND if stdin else f"{UNPACK} {programs.quote(f'{self._base}/work')}"
         spec = {**spec, "ssh": [*self._ssh.command(), HOST, remote], "stdin": stdin}
         path = self._keep("spec", json.dumps(spec).encode())
         return Step(argv=[sys.executable, "-m", "jetrun.remote.tarball", act, path])

@@ -36,7 +36,8 @@ def excluder(patterns: Sequence[str]) -> Any:
         body = pattern.rstrip("/")
         anchored = body.startswith("/")
         whole = "/" in body or "**" in body
-        expression = _expression(body.lstrip("/"))
+        # A leading "**/" is held against the path with a slash before it, so it means the root too.
+        expression = _expression(body.lstrip("/").removeprefix("**/"))
         rules.append(
             (re.compile(("" if anchored else "(?:.*/)?") + expression, re.DOTALL), whole, pattern.endswith("/"))
         )
@@ -105,7 +106,7 @@ def entries(source: Path, name: str, excludes: Sequence[str]) -> Iterator[tuple[
             if excluded(path, is_folder=is_folder):
                 continue
             local = Path(entry.path)
-            yield local.resolve(strict=True) if follows else local, f"{name}/{path}"
+            yield local.resolve() if follows else local, f"{name}/{path}"
             if is_folder:
                 waiting.append((local, f"{path}/"))
 
@@ -166,7 +167,7 @@ def fetch(spec: dict[str, Any]) -> int:
     except tarfile.ReadError as error:
         # Cut off: the connection broke, or the instance could not pack; ssh's own code tells which.
         print(f"the archive is not whole: {error}", file=sys.stderr)  # noqa: T201
-        child.kill() if child.poll() is None and stream.read(1) else None
+        stream.close()
         return child.wait() or PARTIAL_CODE
     for path, info in reversed(folders):
         path.chmod(stat.S_IMODE(info.mode))

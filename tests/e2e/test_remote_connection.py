@@ -259,7 +259,7 @@ def test_close_is_quick_and_leaves_no_process_and_no_file(server, tmp_path):
         remote.facts()
         shared = remote._ssh._master
         folder = remote._ssh.folder
-        eventually(lambda: (folder / "m").exists())
+        eventually((folder / "m").exists)
         began = time.monotonic()
         remote.close()
         assert time.monotonic() - began < 1
@@ -272,7 +272,7 @@ def test_shared_connection_ends_with_its_owner_however_that_ends(server, tmp_pat
     """A driver killed by SIGKILL leaves no ssh behind: the shared one lives by its standard input."""
     with connected(server, tmp_path) as remote:
         shared = remote._ssh._master
-        eventually(lambda: (remote._ssh.folder / "m").exists())
+        eventually((remote._ssh.folder / "m").exists)
         os.close(os.dup(shared.stdin.fileno()))
         shared.stdin.close()
         assert shared.wait(5) is not None
