@@ -9,7 +9,7 @@ from pathlib import Path
 
 import openstack
 import pytest
-from devcloud_subject import connection, devcloud, embedded_cloud, eventually  # noqa: F401 - a fixture
+from devcloud_subject import connection, embedded_cloud, eventually
 from keystoneauth1 import exceptions as ksa
 
 from jetrun.devcloud import client
@@ -25,13 +25,13 @@ V = "2.84"
 
 
 @pytest.fixture
-def cloud(devcloud: Running):  # noqa: F811
+def cloud(devcloud: Running):
     with connection(devcloud) as opened:
         yield opened
 
 
 @pytest.fixture
-def key(devcloud: Running) -> str:  # noqa: F811
+def key(devcloud: Running) -> str:
     return devcloud.truth("my-instance")["id"]
 
 
@@ -43,7 +43,7 @@ def show(cloud, key: str) -> dict:
     return cloud.compute.get(f"/servers/{key}", microversion=V).json()["server"]
 
 
-def test_an_instance_goes_through_its_whole_life(devcloud, cloud):  # noqa: F811
+def test_an_instance_goes_through_its_whole_life(devcloud, cloud):
     image, flavor = cloud.image.find_image("devcloud-linux"), cloud.compute.find_flavor("m3.small")
     network = cloud.network.find_network("auto_allocated_network")
     port = cloud.network.create_port(network_id=network.id)
@@ -155,13 +155,13 @@ def test_the_console_of_a_running_instance_shows_its_host_key(cloud, key):
     eventually(lambda: "-----END SSH HOST KEY KEYS-----" in text())
 
 
-def test_the_host_is_told_to_the_staff_only(devcloud, cloud, key):  # noqa: F811
+def test_the_host_is_told_to_the_staff_only(devcloud, cloud, key):
     assert "OS-EXT-SRV-ATTR:host" not in show(cloud, key)
     with connection(devcloud, "devcloud-admin") as staff:
         assert "OS-EXT-SRV-ATTR:host" in show(staff, key)
 
 
-def test_a_stranger_sees_nothing_and_a_colleague_everything(devcloud, key):  # noqa: F811
+def test_a_stranger_sees_nothing_and_a_colleague_everything(devcloud, key):
     with connection(devcloud, "devcloud-other") as eve, connection(devcloud, "devcloud-bob") as bob:
         assert list(eve.compute.servers()) == []
         assert post(eve, key, "unshelve").status_code == 404
@@ -169,7 +169,7 @@ def test_a_stranger_sees_nothing_and_a_colleague_everything(devcloud, key):  # n
 
 
 @pytest.mark.parametrize("status", [401, 403, 409, 429, 500, 502, 503, 504])
-def test_a_refused_action_has_no_effect(devcloud, cloud, key, status):  # noqa: F811
+def test_a_refused_action_has_no_effect(devcloud, cloud, key, status):
     devcloud.add_fault(f"refuse-{status}", on="nova.unshelve", times=2)
     assert post(cloud, key, "unshelve").status_code == status
     truth = devcloud.truth(key)
@@ -177,14 +177,14 @@ def test_a_refused_action_has_no_effect(devcloud, cloud, key, status):  # noqa: 
 
 
 @pytest.mark.parametrize("status", [500, 502, 504])
-def test_an_action_applied_and_then_failed_has_its_effect(devcloud, cloud, key, status):  # noqa: F811
+def test_an_action_applied_and_then_failed_has_its_effect(devcloud, cloud, key, status):
     devcloud.add_fault(f"apply-then-{status}", on="nova.unshelve")
     assert post(cloud, key, "unshelve").status_code == status
     assert devcloud.truth(key)["status"] == "ACTIVE"
 
 
 @pytest.mark.parametrize(("name", "status"), [("lost-reply", "ACTIVE"), ("close", "SHELVED_OFFLOADED")])
-def test_a_broken_connection_comes_after_the_effect_or_before_it(devcloud, cloud, key, name, status):  # noqa: F811
+def test_a_broken_connection_comes_after_the_effect_or_before_it(devcloud, cloud, key, name, status):
     show(cloud, key)
     devcloud.add_fault(name, on="nova.unshelve", times=-1)
     with pytest.raises(ksa.ConnectFailure):
@@ -192,7 +192,7 @@ def test_a_broken_connection_comes_after_the_effect_or_before_it(devcloud, cloud
     assert devcloud.truth(key)["status"] == status
 
 
-def test_a_call_that_hangs_runs_into_the_clients_own_timeout(devcloud, cloud, key):  # noqa: F811
+def test_a_call_that_hangs_runs_into_the_clients_own_timeout(devcloud, cloud, key):
     show(cloud, key)
     devcloud.add_fault("hang", on="nova.unshelve", times=-1, seconds=30)
     with pytest.raises(ksa.ConnectTimeout):
@@ -200,7 +200,7 @@ def test_a_call_that_hangs_runs_into_the_clients_own_timeout(devcloud, cloud, ke
     assert devcloud.truth(key)["status"] == "SHELVED_OFFLOADED"
 
 
-def test_a_stale_read_shows_the_state_before(devcloud, cloud, key):  # noqa: F811
+def test_a_stale_read_shows_the_state_before(devcloud, cloud, key):
     post(cloud, key, "unshelve")
     assert show(cloud, key)["status"] == "ACTIVE"
     devcloud.add_fault("stale-read", on="nova.show")
@@ -208,20 +208,20 @@ def test_a_stale_read_shows_the_state_before(devcloud, cloud, key):  # noqa: F81
     assert show(cloud, key)["status"] == "ACTIVE"
 
 
-def test_an_expired_token_is_renewed_by_the_sdk(devcloud, cloud, key):  # noqa: F811
+def test_an_expired_token_is_renewed_by_the_sdk(devcloud, cloud, key):
     show(cloud, key)
     devcloud.do("expire-tokens")
     assert show(cloud, key)["id"] == key
 
 
-def test_the_cloud_can_have_another_time(devcloud, cloud, key):  # noqa: F811
+def test_the_cloud_can_have_another_time(devcloud, cloud, key):
     before = parsedate_to_datetime(cloud.compute.get(f"/servers/{key}").headers["Date"])
     devcloud.do("skew", seconds=300)
     after = parsedate_to_datetime(cloud.compute.get(f"/servers/{key}").headers["Date"])
     assert 299 <= (after - before).total_seconds() <= 310
 
 
-def test_a_guest_that_switches_itself_off_is_seen_at_the_power_sync(devcloud, cloud, key):  # noqa: F811
+def test_a_guest_that_switches_itself_off_is_seen_at_the_power_sync(devcloud, cloud, key):
     devcloud.do("timings", timings={"power_sync": 0.4})
     post(cloud, key, "unshelve")
     devcloud.do("poweroff", instance=key)
