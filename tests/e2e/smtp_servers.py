@@ -226,6 +226,17 @@ def hang_in_handshake(peer: socket.socket, over: threading.Event) -> None:
     over.wait(20)
 
 
+def dawdle_then_hang_in_handshake(peer: socket.socket, over: threading.Event) -> None:
+    """Agree to TLS after most of a second, and never shake hands."""
+    peer.sendall(b"220 test\r\n")
+    peer.recv(1000)
+    peer.sendall(b"250-test\r\n250 STARTTLS\r\n")
+    peer.recv(1000)
+    over.wait(0.7)
+    peer.sendall(b"220 go\r\n")
+    over.wait(20)
+
+
 def refuse_connection(peer: socket.socket, over: threading.Event) -> None:
     """Too busy to talk."""
     peer.sendall(b"421 4.3.2 try again later\r\n")

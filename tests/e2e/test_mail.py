@@ -250,6 +250,14 @@ def test_a_tls_handshake_that_never_answers_is_left_by_the_deadline() -> None:
     assert (error.code, error.permanent) == ("mail-timed-out", False)
 
 
+def test_the_deadline_is_for_the_whole_attempt_and_not_for_each_step() -> None:
+    with bare_server(servers.dawdle_then_hang_in_handshake) as port:
+        began = time.monotonic()
+        error = refused(port, timeout_s=1.0, security=Security.STARTTLS)
+        assert time.monotonic() - began < 1.4
+    assert (error.code, error.permanent) == ("mail-timed-out", False)
+
+
 def test_a_server_that_stops_reading_is_left_by_the_deadline(tmp_path: Path) -> None:
     with bare_server(servers.never_read_data) as port:
         began = time.monotonic()
