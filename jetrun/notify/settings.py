@@ -50,22 +50,22 @@ class MailSettings:
             UsageError: with the key in its ``what``.
         """
         if not self.host or any(character.isspace() for character in self.host):
-            raise _wrong("mail.host", "a host name or address", 'mail.host = "smtp.example.edu"')
+            raise _wrong("smtp.host", "a host name or address", 'smtp.host = "smtp.example.edu"')
         if self.port is not None and not 0 < self.port < 65536:
-            raise _wrong("mail.port", "a number from 1 to 65535", "mail.port = 587")
+            raise _wrong("smtp.port", "a number from 1 to 65535", "smtp.port = 587")
         if not 0 < self.timeout_s <= 600:
-            raise _wrong("mail.timeout", "more than 0 s and at most 600 s", 'mail.timeout = "30s"')
+            raise _wrong("smtp.timeout", "more than 0 s and at most 600 s", 'smtp.timeout = "30s"')
         if not _is_address(self.sender):
-            raise _wrong("mail.sender", "one mail address", 'mail.sender = "me@example.edu"')
+            raise _wrong("smtp.sender", "one mail address", 'smtp.sender = "me@example.edu"')
         if self.user is not None and (self.password is None or not self.password.reveal()):
             raise _wrong(
-                "mail.user", "given with a password", "export JETRUN_SMTP_PASSWORD=...   (or remove mail.user)"
+                "smtp.user", "given with a password", "export JETRUN_SMTP_PASSWORD=...   (or remove smtp.user)"
             )
         if self.user is not None and not (self.user.isascii() and self.password and self.password.reveal().isascii()):
             # smtplib encodes both as ASCII and would fail in the middle of the login.
-            raise _wrong("mail.user", "with its password in ASCII", "set an app password for jetrun")
+            raise _wrong("smtp.user", "with its password in ASCII", "set an app password for jetrun")
         if self.user is not None and self.effective_security is Security.NONE and not is_loopback(self.host):
-            raise _wrong("mail.security", "not none where a password is sent", 'mail.security = "starttls"')
+            raise _wrong("smtp.security", "not none where a password is sent", 'smtp.security = "starttls"')
 
     @property
     def effective_security(self) -> Security:

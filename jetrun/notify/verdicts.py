@@ -64,10 +64,10 @@ YAGMAIL_MEANINGS: Mapping[str, tuple[Meaning, str]] = {
 """Of yagmail, by name: this module does not import it."""
 
 _NEXT = {
-    "mail-login-refused": "check mail.user and JETRUN_SMTP_PASSWORD, then: jetrun doctor",
-    "mail-certificate-refused": 'check mail.host, or name the campus certificate: mail.ca_file = "campus-ca.pem"',
-    "mail-not-supported": 'check mail.port and mail.security ("starttls" for 587, "tls" for 465), then: jetrun doctor',
-    "mail-sender-refused": "check mail.sender: many servers accept only the address of the one who logs in",
+    "mail-login-refused": "check smtp.user and JETRUN_SMTP_PASSWORD, then: jetrun doctor",
+    "mail-certificate-refused": 'check smtp.host, or name the campus certificate: smtp.ca_file = "campus-ca.pem"',
+    "mail-not-supported": 'check smtp.port and smtp.security ("starttls" for 587, "tls" for 465), then: jetrun doctor',
+    "mail-sender-refused": "check smtp.sender: many servers accept only the address of the one who logs in",
     "mail-recipients-refused": "check [email] to in the job file",
 }
 

@@ -160,7 +160,7 @@ def test_a_refused_sender_is_told_what_to_check() -> None:
     with real_server(Mailbox(mail_reply="553 not your address")) as box:
         error = refused(box.port)
     assert (error.code, error.permanent) == ("mail-sender-refused", True)
-    assert "mail.sender" in error.next
+    assert "smtp.sender" in error.next
 
 
 def test_a_mail_over_the_announced_size_goes_without_its_files(tmp_path: Path) -> None:

@@ -42,21 +42,21 @@ def test_a_connection_is_plain_only_to_this_machine_or_where_it_was_said(
 @pytest.mark.parametrize(
     ("changes", "key"),
     [
-        ({"host": ""}, "mail.host"),
-        ({"host": "a b"}, "mail.host"),
-        ({"host": "a\nb"}, "mail.host"),
-        ({"port": 0}, "mail.port"),
-        ({"port": 70000}, "mail.port"),
-        ({"timeout_s": 0}, "mail.timeout"),
-        ({"timeout_s": float("inf")}, "mail.timeout"),
-        ({"timeout_s": float("nan")}, "mail.timeout"),
-        ({"sender": "me"}, "mail.sender"),
-        ({"sender": ""}, "mail.sender"),
-        ({"sender": "me@example.edu, you@example.edu"}, "mail.sender"),
-        ({"sender": "me@example.edu\r\nBcc: x@example.org"}, "mail.sender"),
-        ({"user": "jdoe"}, "mail.user"),
-        ({"user": "jdoe", "password": Secret("")}, "mail.user"),
-        ({"user": "jdoe", "password": Secret("pässword")}, "mail.user"),
+        ({"host": ""}, "smtp.host"),
+        ({"host": "a b"}, "smtp.host"),
+        ({"host": "a\nb"}, "smtp.host"),
+        ({"port": 0}, "smtp.port"),
+        ({"port": 70000}, "smtp.port"),
+        ({"timeout_s": 0}, "smtp.timeout"),
+        ({"timeout_s": float("inf")}, "smtp.timeout"),
+        ({"timeout_s": float("nan")}, "smtp.timeout"),
+        ({"sender": "me"}, "smtp.sender"),
+        ({"sender": ""}, "smtp.sender"),
+        ({"sender": "me@example.edu, you@example.edu"}, "smtp.sender"),
+        ({"sender": "me@example.edu\r\nBcc: x@example.org"}, "smtp.sender"),
+        ({"user": "jdoe"}, "smtp.user"),
+        ({"user": "jdoe", "password": Secret("")}, "smtp.user"),
+        ({"user": "jdoe", "password": Secret("pässword")}, "smtp.user"),
     ],
 )
 def test_a_setting_that_cannot_work_is_named(changes: dict[str, Any], key: str) -> None:
@@ -69,7 +69,7 @@ def test_a_setting_that_cannot_work_is_named(changes: dict[str, Any], key: str) 
 @pytest.mark.invariant(9)
 def test_a_password_is_never_sent_in_the_clear_to_another_machine() -> None:
     login = {"user": "jdoe", "password": Secret(SECRET)}
-    with pytest.raises(UsageError, match=r"mail\.security"):
+    with pytest.raises(UsageError, match=r"smtp\.security"):
         settings(**login, security=Security.NONE)
     assert settings(**login, host="127.0.0.1").effective_security is Security.NONE
 
