@@ -18,7 +18,7 @@ from jetrun.engine.interrupts import Interrupts
 from jetrun.errors import MailError
 from jetrun.guarantee.lifecycle import Kind, RunState
 from jetrun.guarantee.power import RunId
-from jetrun.job import Job, from_mapping, to_mapping
+from jetrun.job import Job, Launch, from_mapping, to_mapping
 from jetrun.journal.outbox import Outbox, Waiting
 from jetrun.journal.store import Journal
 
@@ -87,6 +87,7 @@ class House:
         remote = SshRemote(run, host_keys=self.config.home / "host_keys")
         self._closing.append(remote.close)
         base = Path(str(state.job.get("folder", ".")))
+        public_key = self.public_key()
         context = RunContext(
             run=run,
             job=job,
@@ -103,7 +104,7 @@ class House:
             cloud_name=choice.name,
             owner=owner(),
             identities=self.identities(job, choice.profile.ssh_key),
-            public_key=self.public_key(),
+            public_key=public_key,
             tell=lambda document: self.tell(run, job, document, screen),
         )
         context.clock_skew_s = float((state.cloud or {}).get("clock_skew_s", 0.0))
@@ -135,7 +136,10 @@ class House:
             return given
         usual = [Path("~/.ssh").expanduser() / name for name in ("id_ed25519", "id_ecdsa", "id_rsa")]
         candidates = [Path(profile_key).expanduser()] if profile_key else []
-        return [path for path in (*candidates, self._own_key(), *usual) if path.is_file()]
+        candidates.append(self._own_key())
+        if isinstance(job.instance, Launch) and job.instance.key == "auto":
+            candidates.reverse()
+        return [path for path in (*candidates, *usual) if path.is_file()]
 
     def _own_key(self) -> Path:
         """Where jetrun's own private key is, once it was needed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -48,7 +49,7 @@ setup.add_to(app)
 
 @app.command(add_help_option=False)
 def devcloud() -> None:
-    """The embedded cloud: up, down, status, fault. (jetrun devcloud --help)"""
+    """The embedded cloud: up, down, status, fault (jetrun devcloud --help lists them)."""
     # Never called: run_app hands everything after `devcloud` to an application of its own, so that its libraries are
     # imported only there. It stands here to be listed.
 
@@ -74,6 +75,8 @@ def _guarded(which: typer.Typer, argv: Sequence[str], name: str) -> int:
     try:
         code = which(args=list(argv), prog_name=name, standalone_mode=False)
     except JetrunError as error:
+        if "--json" in argv:
+            _print_refusal(error)
         _tell(error.render())
         return int(error.exit_code)
     except Exception as error:
@@ -85,6 +88,20 @@ def _guarded(which: typer.Typer, argv: Sequence[str], name: str) -> int:
         _tell(f"error: usage\n  what:  {show()}\n  state: no instance was touched\n  next:  {name} --help")
         return int(ExitCode.USAGE)
     return int(code) if isinstance(code, int) else 0
+
+
+def _print_refusal(error: JetrunError) -> None:
+    """The JSON document of a run that was never begun: machines get one whatever happens."""
+    import json  # noqa: PLC0415
+
+    from jetrun.cli.documents import KEYS  # noqa: PLC0415
+
+    document: dict[str, object] = dict.fromkeys(KEYS)
+    document |= {"schema": 1, "outcome": "refused", "exit_code": int(error.exit_code), "error": error.as_dict()}
+    document |= {"outputs": [], "phases": [], "outputs_missing": [], "warnings": [], "mail": {"state": "none"}}
+    with contextlib.suppress(OSError):
+        sys.stdout.write(json.dumps(document) + "\n")
+        sys.stdout.flush()
 
 
 def _tell(text: str) -> None:

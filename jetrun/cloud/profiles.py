@@ -30,6 +30,7 @@ class Profile:
         rates: SU per vCPU and hour by the first part of the flavor's name. charges: share of the rate by status.
         rate_source: where both come from, and of what date.
         ssh_key: a private key that comes with the cloud (the embedded one), empty otherwise.
+        busy_load: load average per CPU above which a running instance counts as in use. An idle Ubuntu shows below 0.1.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Profile:
     ssh_port: int = 22
     ssh_user: str = "ubuntu"
     ssh_key: str = ""
+    busy_load: float = 0.25
 
     def rate_per_hour(self, flavor: str | None, vcpus: int | None, status: str) -> float | None:
         """Cost per hour of an instance in that status, None where it is unknown."""
@@ -77,6 +79,8 @@ BUILT_IN = {
         rate_source="Jetstream2's rates of 2025-07-09, for show: the embedded cloud is free",
         ssh_port=2222,
         ssh_user="researcher",
+        # Its instances share this machine, and show its load as their own: it says nothing about them.
+        busy_load=float("inf"),
     ),
     "generic": Profile(name="generic"),
 }

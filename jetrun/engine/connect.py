@@ -11,9 +11,6 @@ from jetrun.guarantee.lifecycle import Kind
 from jetrun.guarantee.power import InstanceId
 from jetrun.remote.interface import GuestFacts, Switch, SwitchReading, Target
 
-BUSY_LOAD = 0.25
-"""Load average per CPU over a minute above which a running instance counts as in use. An idle Ubuntu shows below 0.1."""
-
 ATTEMPT_S = 10.0
 """One connection attempt: long enough for a slow guest's key exchange, short enough to look at the cloud between."""
 
@@ -147,7 +144,7 @@ def _check(context: RunContext, facts: GuestFacts) -> None:
             state=context.describe_state(),
             next=f"ssh {context.profile.ssh_user}@INSTANCE sudo timedatectl set-ntp true",
         )
-    busy = facts.load_1m > BUSY_LOAD * max(1, facts.cpus)
+    busy = facts.load_1m > context.profile.busy_load * max(1, facts.cpus)
     if context.state.adopted and (facts.logged_in or busy):
         signs = [f"logged in: {', '.join(facts.logged_in)}"] if facts.logged_in else []
         signs += [f"load {facts.load_1m:.1f} on {facts.cpus} CPUs"] if busy else []

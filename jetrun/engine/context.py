@@ -80,6 +80,10 @@ class CloudProfile(Protocol):
     def ssh_user(self) -> str:
         """Whom to log in as, unless the job says otherwise."""
 
+    @property
+    def busy_load(self) -> float:
+        """Load average per CPU above which a running instance counts as in use."""
+
 
 class Interrupted(Exception):  # noqa: N818 - not an error: somebody asked
     """The run was asked to end."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import timedelta
 
 from jetrun.cloud.interface import Instance, LaunchWish
@@ -119,14 +120,16 @@ def wish(context: RunContext, *, user_data: str = "") -> LaunchWish:
     """The job's wish as the cloud interface takes it."""
     launch = context.job.instance
     assert isinstance(launch, Launch)  # noqa: S101 - the caller matched on it
-    key_name = launch.key if launch.key not in (None, "auto") else f"jetrun-{context.owner.replace('@', '-')}"
+    own = launch.key == "auto"
+    # The name says which key it is, so that another machine or a new home never meets a pair of the same name.
+    digest = hashlib.sha256((context.public_key or "").encode()).hexdigest()[:12]
     return LaunchWish(
         name=launch_name(context),
         image=launch.image,
         flavor=launch.flavor,
         network=launch.network,
-        key_name=key_name,
-        public_key=context.public_key if launch.key in (None, "auto") else None,
+        key_name=f"jetrun-{digest}" if own else launch.key,
+        public_key=context.public_key if own else None,
         security_groups=launch.security_groups,
         user_data=user_data,
         metadata={"jetrun_run": context.run, "jetrun_end": context.job.disposition.value},
