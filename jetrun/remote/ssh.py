@@ -35,7 +35,7 @@ WARN_S = 10.0
 
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
-_BEAT = 'touch "$HOME/.jetrun/$1/heartbeat"\n'
+_BEAT = 'd=$HOME/.jetrun/$1; [ -d "$d" ] || (umask 077 && mkdir -p "$d") && touch "$d/heartbeat"\n'
 _WALL = """\
 if sudo -n true 2>/dev/null; then printf '%s\\n' "$1" | sudo -n wall; else printf '%s\\n' "$1" | wall; fi
 """

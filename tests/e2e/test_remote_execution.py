@@ -433,7 +433,13 @@ def test_heartbeat_is_touched(remote, base):
     assert time.time() - (base / "heartbeat").stat().st_mtime < 10
 
 
-def test_heartbeat_that_cannot_be_touched_is_an_error(remote):
+def test_heartbeat_before_anything_was_prepared_is_kept(remote, base):
+    remote.beat()
+    assert (base / "heartbeat").exists()
+
+
+def test_heartbeat_that_cannot_be_touched_is_an_error(remote, base):
+    base.parent.touch()
     with pytest.raises(RemoteError, match="heartbeat"):
         remote.beat()
 
