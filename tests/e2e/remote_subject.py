@@ -11,7 +11,16 @@ from pathlib import Path
 from sshd import Sshd
 
 from jetrun.guarantee.power import InstanceId, RunId
-from jetrun.remote.interface import ScriptReading, ScriptSpec, ScriptState, Switch, Target, Transfer, TransferReading, TransferState
+from jetrun.remote.interface import (
+    ScriptReading,
+    ScriptSpec,
+    ScriptState,
+    Switch,
+    Target,
+    Transfer,
+    TransferReading,
+    TransferState,
+)
 from jetrun.remote.ssh import SshRemote
 
 INSTANCE = InstanceId("6f1c0000-0000-4000-8000-00000000cafe")
@@ -39,7 +48,13 @@ HOSTILE = [
 
 
 def target(server: Sshd, **changes: object) -> Target:
-    settings = {"instance": INSTANCE, "host": "127.0.0.1", "port": server.port, "user": server.user, "identities": [server.identity]}
+    settings = {
+        "instance": INSTANCE,
+        "host": "127.0.0.1",
+        "port": server.port,
+        "user": server.user,
+        "identities": [server.identity],
+    }
     return Target(**{**settings, **changes})  # type: ignore[arg-type]
 
 

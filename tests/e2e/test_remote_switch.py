@@ -44,7 +44,9 @@ def remote(server, tmp_path):
 def tick(server):
     """What the timer does."""
     environment = {"DESTDIR": str(server.root), "PATH": f"{server.folder}/bin:{server.folder}/system"}
-    subprocess.run(["/bin/sh", server.root / "var/lib/jetrun/deadman.sh", "tick"], env=environment, check=True, timeout=20)
+    subprocess.run(
+        ["/bin/sh", server.root / "var/lib/jetrun/deadman.sh", "tick"], env=environment, check=True, timeout=20
+    )
 
 
 def test_switch_is_absent_before_it_is_armed(remote):
@@ -57,7 +59,13 @@ def test_switch_is_absent_before_it_is_armed(remote):
 def test_armed_switch_is_read_back_as_it_was_asked_for(remote, server):
     wanted = switch(lasts_s=3600, generation=7)
     reading = remote.arm_switch(wanted)
-    assert (reading.state, reading.run, reading.generation, reading.ticking, reading.how) == ("armed", RUN, 7, True, "systemd")
+    assert (reading.state, reading.run, reading.generation, reading.ticking, reading.how) == (
+        "armed",
+        RUN,
+        7,
+        True,
+        "systemd",
+    )
     assert reading.deadline_at == wanted.deadline_at.replace(microsecond=0)
     assert remote.read_switch() == reading
     state = (server.root / "var/lib/jetrun/switch").read_text()

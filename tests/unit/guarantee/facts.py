@@ -30,9 +30,16 @@ def at(seconds: float) -> datetime:
     return T0 + timedelta(seconds=seconds)
 
 
-def read(status: str, seconds: float = 0, *, task: str | None = None, locked: bool | None = False, host: bool | None = None) -> Observation:
+def read(
+    status: str, seconds: float = 0, *, task: str | None = None, locked: bool | None = False, host: bool | None = None
+) -> Observation:
     return Observation(
-        at=at(seconds), status=status, vm_state=VM_STATE.get(status, status.lower()), task_state=task, locked=locked, has_host=host
+        at=at(seconds),
+        status=status,
+        vm_state=VM_STATE.get(status, status.lower()),
+        task_state=task,
+        locked=locked,
+        has_host=host,
     )
 
 

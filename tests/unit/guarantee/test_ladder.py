@@ -282,7 +282,9 @@ def test_silence_after_acceptance_is_a_failure_after_a_while() -> None:
 
 def test_silence_is_counted_from_the_last_task_seen() -> None:
     """One stale read after a task is no failure."""
-    busy = after(shelved_once(), read("ACTIVE", 100, task="shelving"), read("ACTIVE", 101), log=(entry("shelve", "req-1"),))
+    busy = after(
+        shelved_once(), read("ACTIVE", 100, task="shelving"), read("ACTIVE", 101), log=(entry("shelve", "req-1"),)
+    )
     assert isinstance(decide(busy, at(102)), Look)
     assert decide(busy, at(131)) == Send(action=Action.SHELVE)
 
@@ -312,7 +314,9 @@ def test_a_suspended_instance_that_cannot_be_shelved_is_told() -> None:
 
 def test_a_stop_that_fails_twice_is_told() -> None:
     """There is no rung below stop for the disposition stop."""
-    start = evidence(STOP, sent=(sent(Action.STOP, seconds=0, request="r1"), sent(Action.STOP, seconds=40, request="r2")))
+    start = evidence(
+        STOP, sent=(sent(Action.STOP, seconds=0, request="r1"), sent(Action.STOP, seconds=40, request="r2"))
+    )
     assert step(start, read("ACTIVE", 80)) == NotVerified(reason=Reason.ACTION_FAILED, request_id=RequestId("r2"))
 
 
@@ -419,7 +423,9 @@ def test_a_disposable_instance_may_end_deleted() -> None:
 
 def test_a_delete_by_somebody_else_is_an_alarm_too() -> None:
     """We were to delete it, and had not yet asked."""
-    assert step(evidence(DELETE, may_delete=True), read("ABSENT", 1), read("ABSENT", 7)) == NotVerified(reason=Reason.GONE)
+    assert step(evidence(DELETE, may_delete=True), read("ABSENT", 1), read("ABSENT", 7)) == NotVerified(
+        reason=Reason.GONE
+    )
 
 
 def test_the_pace_of_looking_rises_to_its_limit() -> None:

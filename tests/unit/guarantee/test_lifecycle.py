@@ -130,7 +130,9 @@ def test_a_taken_over_instance_is_ours_once_it_was_looked_into() -> None:
 def test_a_create_may_spend_until_it_is_refused() -> None:
     """A lost create reply may have made an instance."""
     created = (Kind.CREATE_INTENDED, {"port_id": "p", "flavor": "m3.small", "vcpus": 2})
-    one = state(IDENTIFIED, (Kind.PORT_INTENDED, {"name": "n"}), (Kind.PORT_MADE, {"port_id": "p"}), created, job=LAUNCH)
+    one = state(
+        IDENTIFIED, (Kind.PORT_INTENDED, {"name": "n"}), (Kind.PORT_MADE, {"port_id": "p"}), created, job=LAUNCH
+    )
     assert one.spending_possible
     refused = state(IDENTIFIED, created, (Kind.CREATE_REFUSED, {"what": "quota"}), job=LAUNCH)
     assert not refused.spending_possible

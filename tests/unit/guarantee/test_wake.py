@@ -12,12 +12,16 @@ from jetrun.guarantee.requests import Outcome
 from jetrun.guarantee.wake import Down, NotUp, Up, decide
 
 
-def step(start: Evidence, *reads: object, log: tuple[object, ...] = (), now: float | None = None, take_over: bool = False) -> object:
+def step(
+    start: Evidence, *reads: object, log: tuple[object, ...] = (), now: float | None = None, take_over: bool = False
+) -> object:
     seen = after(start, *reads, log=log)  # type: ignore[arg-type]
     return decide(seen, at(now) if now is not None else reads[-1].at, take_over=take_over)  # type: ignore[attr-defined]
 
 
-def asked(action: Action = Action.UNSHELVE, outcome: Outcome = Outcome.ACCEPTED, request: str | None = "req-1") -> Evidence:
+def asked(
+    action: Action = Action.UNSHELVE, outcome: Outcome = Outcome.ACCEPTED, request: str | None = "req-1"
+) -> Evidence:
     known = frozenset({RequestId(request)}) if request else frozenset()
     return evidence(sent=(sent(action, outcome, 0, request),), known=known)
 
@@ -143,4 +147,6 @@ def test_refusals_are_repeated_within_the_bound() -> None:
     assert isinstance(step(busy, read("SHUTOFF", 1)), Look)
     assert step(busy, read("SHUTOFF", 3)) == Send(action=Action.START)
     assert step(busy, read("SHUTOFF", 600)) == Down(reason=NotUp.REFUSED)
-    assert step(asked(outcome=Outcome.UNAUTHORIZED, request=None), read("SHUTOFF", 600)) == Down(reason=NotUp.CREDENTIALS)
+    assert step(asked(outcome=Outcome.UNAUTHORIZED, request=None), read("SHUTOFF", 600)) == Down(
+        reason=NotUp.CREDENTIALS
+    )
