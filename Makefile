@@ -1,0 +1,53 @@
+# One door to the project. It makes its own environment in .venv and needs nothing but make, Python 3.11 and the network.
+
+PYTHON ?= python3
+BIN    := .venv/bin
+
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+export PIP_ROOT_USER_ACTION = ignore
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format bench clean system
+
+help: ## say what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: .venv/jetrun.made ## the whole job on the embedded cloud, no account needed: wake, send, run, fetch, mail, shelve, prove
+	@$(BIN)/jetrun demo
+
+test: .venv/tools.made ## every test, end to end included; ARGS="-k name" for some
+	@.ci/packages test
+	@.ci/test $(ARGS)
+
+check: .venv/tools.made ## ruff and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/tools.made ## let ruff format the code
+	$(BIN)/ruff format .
+
+bench: .venv/tools.made ## the speed figures of the README, measured here
+	@.ci/packages test
+	@$(BIN)/python tests/bench/run.py $(ARGS)
+
+clean: ## remove the environment and what tools leave behind
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
+
+system:
+	@PYTHON="$(PYTHON)" .ci/packages demo
+
+# The environment, with what jetrun and its embedded cloud need; a .venv of another machine or folder is made anew.
+.venv/jetrun.made: pyproject.toml | system
+	@$(BIN)/python -c 'import sys; sys.exit(sys.prefix != "$(CURDIR)/.venv")' 2>/dev/null || \
+	  { echo "making .venv (once; about a minute)"; rm -rf .venv; "$(PYTHON)" -m venv .venv; }
+	@$(BIN)/python -m pip install --quiet --editable '.[devcloud]'
+	@touch $@
+
+# What tests and checks need besides; pip 23 knows no --group.
+.venv/tools.made: .venv/jetrun.made
+	@$(BIN)/python -c 'import tomllib; groups = tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]; \
+	  print(*groups["test"], *groups["check"], sep="\n")' > .venv/tools.txt
+	@echo "adding the tools for tests and checks"
+	@$(BIN)/python -m pip install --quiet --requirement .venv/tools.txt
+	@touch $@
