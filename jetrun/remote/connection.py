@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jetrun.errors import RemoteCommandFailed, RemoteRefused, RemoteUnreachable
-from jetrun.remote import programs
-from jetrun.remote.host_keys import HostKey, HostKeyFolder, parse_key
+from jetrun.remote import host_trust, programs
+from jetrun.remote.host_keys import HostKey, HostKeyFolder
 from jetrun.remote.interface import Connected, Target
 
 if TYPE_CHECKING:
@@ -169,8 +169,8 @@ def connect(target: Target, folder: HostKeyFolder, *, within_s: float) -> tuple[
         RemoteRefused: the host key, or our key, is refused.
 
     Effects:
-        Pins the host key: of the console log before the login, of a first use after the login has succeeded (so that a
-        stranger at a reused address, who does not know our key, is never pinned).
+        Pins the host key, of the console log or of a first use, after the login has succeeded: a stranger at a reused
+        address, who does not know our key, is never pinned.
     """
     import fabric  # noqa: PLC0415 - slow to import, and not needed for --help
     import paramiko  # noqa: PLC0415
@@ -179,26 +179,27 @@ def connect(target: Target, folder: HostKeyFolder, *, within_s: float) -> tuple[
     until = time.monotonic() + within_s
     where = f"{target.user}@{target.host} port {target.port}"
     identities = _readable(target)
-    keys, trust = _expected(target, folder)
+    keys, trust = host_trust.expected(target, folder)
     sock = _dial(target, where, within_s)
-    policy = _policy(target, folder, keys, until)
+    left_s = max(1.0, until - time.monotonic())
+    policy = host_trust.policy_for(target, folder, keys, until)
     connection = fabric.Connection(
         target.host,
         user=target.user,
         port=target.port,
         # No ~/.ssh/config, no /etc/fabric.yml: the same run everywhere. No agent: a stale one hangs (fabric#2306).
         config=fabric.Config(lazy=True, ssh_config=paramiko.SSHConfig()),
-        connect_timeout=max(1, round(within_s)),
+        connect_timeout=max(1, round(left_s)),  # of the key exchange: the socket is ours
         connect_kwargs={
             "sock": sock,
             "key_filename": [str(path) for path in identities],
             "allow_agent": False,
             "look_for_keys": False,
             "compress": False,
-            "banner_timeout": within_s,
-            "auth_timeout": within_s,
-            "channel_timeout": within_s,
-            "transport_factory": _transport_factory(keys),
+            "banner_timeout": left_s,
+            "auth_timeout": left_s,
+            "channel_timeout": left_s,
+            "transport_factory": host_trust.transport_factory(keys),
         },
     )
     # fabric hard-codes AutoAddPolicy, which trusts anybody (fabric#2071).
@@ -208,8 +209,8 @@ def connect(target: Target, folder: HostKeyFolder, *, within_s: float) -> tuple[
         connection.open()
         connection.transport.set_keepalive(KEEPALIVE_S)
         came: HostKey = policy.came
-        if trust == "first-use":
-            folder.pin(target.instance, [came])
+        if trust != "pinned":
+            folder.pin(target.instance, keys or [came])
     except BaseException as error:
         # Asked before the close: a connection that still stands when the login fails was refused, not lost.
         transport = connection.client.get_transport()
@@ -219,18 +220,6 @@ def connect(target: Target, folder: HostKeyFolder, *, within_s: float) -> tuple[
             raise _translated(error, target, where, stands=stands) from error
         raise
     return opened, Connected(host_key_trust=trust, host_key_fingerprint=came.fingerprint)
-
-
-def _expected(target: Target, folder: HostKeyFolder) -> tuple[Sequence[HostKey], str]:
-    """The keys that may come, and why: pinned before, else from the console log (pinned now), else any (empty)."""
-    keys = folder.pinned(target.instance)
-    if keys:
-        return keys, "pinned"
-    console = [key for line in target.console_host_keys if (key := parse_key(line)) is not None]
-    if console:
-        folder.pin(target.instance, console)
-        return console, "console"
-    return (), "first-use"
 
 
 def _readable(target: Target) -> Sequence[Path]:
@@ -269,43 +258,6 @@ def _dial(target: Target, where: str, within_s: float) -> socket.socket:
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENT_S * 1000)
     return sock
-
-
-def _transport_factory(keys: Sequence[HostKey]) -> Any:
-    """Makes transports that ask for the kinds of host key that are pinned, so that a second kind is no surprise."""
-    import paramiko  # noqa: PLC0415
-
-    def make(sock: socket.socket, **options: Any) -> Transport:
-        transport = paramiko.Transport(sock, **options)
-        if keys:
-            kinds = {key.kind for key in keys}
-            security = transport.get_security_options()
-            wanted = [kind for kind in security.key_types if kind in kinds or ("ssh-rsa" in kinds and "rsa-" in kind)]
-            security.key_types = (*wanted, *(kind for kind in security.key_types if kind not in wanted))
-        return transport
-
-    return make
-
-
-def _policy(target: Target, folder: HostKeyFolder, keys: Sequence[HostKey], until: float) -> Any:
-    """The host key policy: asked for every connection, because paramiko itself is given no known hosts."""
-    import paramiko  # noqa: PLC0415
-
-    class Pinned(paramiko.MissingHostKeyPolicy):  # type: ignore[misc]  # it has no types
-        """Accepts a pinned key; any key where nothing is pinned, and keeps it."""
-
-        came: HostKey | None = None
-
-        def missing_host_key(self, client: Any, hostname: str, key: paramiko.PKey) -> None:  # noqa: ARG002
-            """Refuse what is not pinned."""
-            came = HostKey(kind=key.get_name(), blob=key.asbytes())
-            if keys and came not in keys:
-                raise folder.changed(target.instance, keys, came)
-            self.came = came
-            # The login gets what the key exchange left of the time.
-            client.get_transport().auth_timeout = max(1.0, until - time.monotonic())
-
-    return Pinned()
 
 
 def _translated(error: Exception, target: Target, where: str, *, stands: bool) -> RemoteUnreachable | RemoteRefused:

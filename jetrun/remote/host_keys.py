@@ -100,7 +100,7 @@ class HostKeyFolder:
         path = self.path(instance)
         try:
             text = path.read_text(errors="replace")
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return ()
         keys = tuple(key for line in text.splitlines() if (key := parse_key(line)) is not None)
         if not keys:
@@ -116,19 +116,28 @@ class HostKeyFolder:
 
         Effects:
             Writes the file, mode 0600, beside its target, fsynced, renamed.
+
+        Raises:
+            RemoteRefused: it cannot be written.
         """
         path = self.path(instance)
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor, beside = tempfile.mkstemp(dir=self._folder, prefix=f".{instance}.")
+        beside = ""
         try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor, beside = tempfile.mkstemp(dir=self._folder, prefix=f".{instance}.")
             with os.fdopen(descriptor, "w") as file:
                 file.write("".join(f"{instance} {key.line}\n" for key in keys))
                 file.flush()
                 os.fsync(file.fileno())
             Path(beside).replace(path)
-        except OSError:
-            Path(beside).unlink(missing_ok=True)
-            raise
+        except OSError as error:
+            if beside:
+                Path(beside).unlink(missing_ok=True)
+            raise RemoteRefused(
+                code="host-key-not-kept",
+                what=f"the host key of instance {instance} cannot be pinned in {self._folder}: {error.strerror}",
+                next=f"df -h {shlex.quote(str(self._folder))}",
+            ) from error
 
     def forget_command(self, instance: InstanceId) -> str:
         """What to paste to forget the pin."""

@@ -62,6 +62,34 @@ def test_key_that_is_not_the_consoles_is_refused(server, remote, tmp_path):
     assert caught.value.code == "host-key-changed"
 
 
+def test_console_key_of_a_stranger_is_not_pinned(server, remote, tmp_path):
+    keygen(tmp_path / "other")
+    line = " ".join((tmp_path / "other.pub").read_text().split()[:2])
+    with pytest.raises(RemoteRefused):
+        remote.connect(target(server, console_host_keys=[line]), within_s=10)
+    assert not remote.is_pinned(INSTANCE)
+
+
+def test_pin_that_cannot_be_kept_is_refused_by_its_name(server, tmp_path):
+    (tmp_path / "file").touch()
+    remote = SshRemote(RUN, host_keys=tmp_path / "file")
+    try:
+        with pytest.raises(RemoteRefused) as caught:
+            remote.connect(target(server), within_s=10)
+        assert caught.value.code == "host-key-not-kept"
+    finally:
+        remote.close()
+
+
+def test_dead_peer_is_noticed_by_the_kernel(server, tmp_path):
+    """paramiko's keepalive is sent and never missed: the acknowledgements have a time limit."""
+    with connected(server, tmp_path) as remote:
+        sock = remote._connection._sock
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 45_000
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert remote._connection._transport.packetizer._Packetizer__keepalive_interval == 15
+
+
 def test_changed_host_key_is_refused_with_both_prints_and_the_way_out(server, remote, tmp_path):
     before = remote.connect(target(server), within_s=10).host_key_fingerprint
     server.stop()

@@ -227,6 +227,18 @@ def test_outputs_by_glob_and_what_is_missing(remote, work, tmp_path):
     assert not (work / "pwned").exists()
 
 
+def test_two_stars_mean_any_number_of_folders(remote, work, tmp_path):
+    for name in ("a.png", "r/b.png", "r/x/c.png", "r/x/y/d.png", "r/x/y/e.txt"):
+        (work / name).parent.mkdir(parents=True, exist_ok=True)
+        (work / name).write_text(name)
+    reading = finished(remote.download(["r/**/*.png", "q/**/*.png"], tmp_path / "out"))
+    assert list(reading.missing) == ["q/**/*.png"]
+    files = {name for name, kind in listing(tmp_path / "out").items() if kind[0] == "file"}
+    assert files == {"r/b.png", "r/x/c.png", "r/x/y/d.png"}
+    assert finished(remote.download(["**/*.png"], tmp_path / "all")).state is TransferState.DONE
+    assert len(list((tmp_path / "all").rglob("*.png"))) == 4
+
+
 def test_whole_work_folder_as_output(remote, work, tmp_path):
     fill(work / "x")
     assert finished(remote.download(["."], tmp_path / "out")).state is TransferState.DONE
