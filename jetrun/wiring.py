@@ -27,6 +27,12 @@ if TYPE_CHECKING:
     from jetrun.cloud.openstack import OpenStackCloud
 
 
+SETTINGS_ERRORS = frozenset(
+    {"mail-login-refused", "mail-certificate-refused", "mail-not-supported", "mail-sender-refused"}
+)
+"""Refusals that are about the settings, not about the mail: it waits until they are mended."""
+
+
 class House:
     """Everything that belongs to this user on this machine.
 
@@ -195,10 +201,14 @@ class House:
         try:
             accepted = send(Outgoing.from_dict(waiting.message["mail"]), self.config.mail, recipients)
         except MailError as error:
-            self.outbox.failed(waiting, error.what, permanent=error.permanent)
+            # A wrong login or certificate is mended by the user, and then the same mail goes through.
+            self.outbox.failed(waiting, error.what, permanent=error.permanent and error.code not in SETTINGS_ERRORS)
             screen.event("mail.waiting", what=error.what)
             return 0
         self.outbox.sent(waiting)
+        later = [one.address for one in accepted.refused if not one.permanent]
+        if later:
+            self.outbox.queue(waiting.run, f"{waiting.kind} again", {**waiting.message, "to": later})
         screen.event("mail.sent", to=", ".join(accepted.recipients))
         return 1
 

@@ -19,7 +19,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from jetrun.devcloud.instance import REBOOT, InstanceSpec, descendants_of, kill_below, run
+from jetrun.devcloud.control import listening_path
+from jetrun.devcloud.instance import REBOOT, InstanceSpec, run
+from jetrun.devcloud.processes import descendants_of, kill_below
 
 
 def fork_host(*, inherited: list[int]) -> tuple[int, socket.socket]:
@@ -241,7 +243,8 @@ class InstanceHosts:
         """An order to a running instance itself: ``drop``, ``silent``, ``poweroff``, ``reboot``, ``addresses``."""
         if instance not in self.running:
             return
-        reader, writer = await asyncio.open_unix_connection(str(self._folder / instance / "run" / "control"))
+        with listening_path(self._folder / instance / "run") as path:
+            reader, writer = await asyncio.open_unix_connection(path)
         writer.write(json.dumps(order).encode() + b"\n")
         await writer.drain()
         await reader.readline()

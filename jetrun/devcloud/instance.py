@@ -22,7 +22,10 @@ from typing import Any
 
 import asyncssh
 
+from jetrun.devcloud.control import listening_path
 from jetrun.devcloud.guest.units import Units
+from jetrun.devcloud.instance_ssh import Login, feed, never_answer, pump
+from jetrun.devcloud.processes import children_of, kill_below, state_of
 
 POWEROFF, REBOOT = 10, 11
 _PR_SET_CHILD_SUBREAPER, _PR_SET_PDEATHSIG = 36, 1
@@ -86,7 +89,8 @@ class Instance:
         self._off = asyncio.get_running_loop().create_future()
         self._prepare_disk()
         first = not (self.root / "var/lib/cloud/done").exists()
-        control = await asyncio.start_unix_server(self._control, str(self.spec.folder / "run" / "control"))
+        with listening_path(self.spec.folder / "run") as path:
+            control = await asyncio.start_unix_server(self._control, path)
         self._reap_in_background()
         if first and self.spec.user_data:
             await self._cloud_init()
@@ -180,8 +184,8 @@ class Instance:
 
     def _reap(self) -> None:
         """Collect the orphans that have ended; a program that we started is waited for where it was started."""
-        for pid in _all_children(os.getpid()):
-            if pid not in self._own and _state_of(pid) == "Z":
+        for pid in children_of(os.getpid()):
+            if pid not in self._own and state_of(pid) == "Z":
                 with contextlib.suppress(ChildProcessError):
                     os.waitpid(pid, os.WNOHANG)
         asyncio.get_running_loop().call_later(1.0, self._reap)
@@ -239,14 +243,14 @@ class Instance:
             return
         if self.spec.silent:
             self._listeners[address] = await asyncio.start_server(
-                _never_answer, address, self.spec.port, reuse_address=True
+                never_answer, address, self.spec.port, reuse_address=True
             )
             return
         self._listeners[address] = await asyncssh.listen(
             address,
             self.spec.port,
             server_host_keys=[str(self.spec.folder / "host_key")],
-            server_factory=lambda: _Login(self),
+            server_factory=lambda: Login(self),
             process_factory=self._session,
             sftp_factory=True,
             encoding=None,
@@ -293,9 +297,9 @@ class Instance:
             stderr=asyncio.subprocess.PIPE,
             limit=1 << 20,
         )
-        feeding = asyncio.ensure_future(_feed(process, child))
+        feeding = asyncio.ensure_future(feed(process, child))
         await asyncio.gather(
-            _pump(child.stdout, process.stdout), _pump(child.stderr, process.stderr), return_exceptions=True
+            pump(child.stdout, process.stdout), pump(child.stderr, process.stderr), return_exceptions=True
         )
         code = await self._wait(child)
         feeding.cancel()
@@ -303,112 +307,6 @@ class Instance:
             process.exit_with_signal(signal.Signals(-code).name.removeprefix("SIG"))
         else:
             process.exit(code)
-
-
-class _Login(asyncssh.SSHServer):
-    """Who may log in: anybody but root, with a key of the instance's."""
-
-    def __init__(self, instance: Instance) -> None:
-        self._instance = instance
-        self._connection: Any = None
-
-    def connection_made(self, conn: Any) -> None:
-        """Keep count of connections, to cut them when that is asked."""
-        self._connection = conn
-        self._instance._connections.add(conn)  # noqa: SLF001 - one unit with the instance
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """It is over."""
-        del exc
-        self._instance._connections.discard(self._connection)  # noqa: SLF001
-
-    def begin_auth(self, username: str) -> bool:
-        """A key is always needed."""
-        del username
-        return True
-
-    def public_key_auth_supported(self) -> bool:
-        """Only keys."""
-        return True
-
-    def validate_public_key(self, username: str, key: Any) -> bool:
-        """Whether *key* is one of the instance's."""
-        allowed = {" ".join(line.split()[:2]) for line in self._instance.spec.public_keys}
-        return username != "root" and " ".join(key.export_public_key().decode().split()[:2]) in allowed
-
-
-async def _never_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """A host that accepts and is silent."""
-    del reader
-    await asyncio.sleep(3600)
-    writer.close()
-
-
-async def _feed(process: Any, child: asyncio.subprocess.Process) -> None:
-    """The client's bytes to the program."""
-    sink = child.stdin
-    assert sink is not None  # noqa: S101 - it was asked for
-    try:
-        while data := await process.stdin.read(1 << 17):
-            sink.write(data)
-            await sink.drain()
-    except (OSError, asyncssh.Error):
-        pass
-    finally:
-        sink.close()
-
-
-async def _pump(source: asyncio.StreamReader | None, sink: Any) -> None:
-    """The program's bytes to the client, as fast as the client takes them."""
-    assert source is not None  # noqa: S101 - it was asked for
-    while data := await source.read(1 << 17):
-        sink.write(data)
-        await sink.drain()
-
-
-def descendants_of(pid: int) -> list[int]:
-    """All processes below *pid*, in no order."""
-    found, waiting = [], [pid]
-    while waiting:
-        for child in _all_children(waiting.pop()):
-            found.append(child)
-            waiting.append(child)
-    return found
-
-
-def kill_below(pid: int) -> None:
-    """Kill everything below *pid*, until nothing lives there: what is killed may just have started something."""
-    until = time.monotonic() + 5.0
-    while time.monotonic() < until:
-        inside = [one for one in descendants_of(pid) if _state_of(one) not in {"", "Z", "X"}]
-        if not inside:
-            return
-        for one in inside:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(one, signal.SIGKILL)
-
-
-def _all_children(pid: int) -> list[int]:
-    """The children of every thread of *pid*."""
-    try:
-        threads = os.listdir(f"/proc/{pid}/task")  # noqa: PTH208 - names only
-    except OSError:
-        return []
-    found = []
-    for thread in threads:
-        try:
-            found += [int(one) for one in Path(f"/proc/{pid}/task/{thread}/children").read_text().split()]
-        except OSError:
-            continue
-    return found
-
-
-def _state_of(pid: int) -> str:
-    """The letter of a process's state, empty when it is gone."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return ""
 
 
 def _program(path: Path, body: str) -> None:

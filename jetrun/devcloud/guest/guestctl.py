@@ -10,7 +10,10 @@ import time
 def order(folder: str, what: dict) -> dict:  # type: ignore[type-arg]
     """Send one order and give the answer."""
     with socket.socket(socket.AF_UNIX) as channel:
-        channel.connect(f"{folder}/run/control")
+        # Through a descriptor: a socket's path holds 107 bytes, and a home may be deep.
+        run = os.open(f"{folder}/run", os.O_PATH | os.O_DIRECTORY)
+        channel.connect(f"/proc/self/fd/{run}/control")
+        os.close(run)
         channel.sendall(json.dumps(what).encode() + b"\n")
         answer = channel.makefile("rb").readline()
     return json.loads(answer or b"{}")  # type: ignore[no-any-return]
