@@ -105,5 +105,5 @@ def relative_name(name: str) -> str:
     """
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if name.startswith("/") or ".." in parts or "\0" in name or not name:
-        raise ValueError(name)
+        raise ValueError(f"{name!r} leads out")
     return "/".join(parts) or "."

@@ -66,7 +66,7 @@ def _expression(pattern: str) -> str:
         elif piece == "?":
             parts.append("[^/]")
         elif piece.startswith("[") and len(piece) > 1:
-            inside = piece[1:-1].replace("\\", "\\\\")
+            inside = piece[1:-1].replace("\\", "\\\\").replace("[", "\\[")
             parts.append(f"[^{inside[1:]}]" if inside[:1] in "!^" else f"[{inside}]")
         else:
             parts.append(re.escape(piece[-1] if piece.startswith("\\") and len(piece) > 1 else piece))
@@ -155,39 +155,48 @@ def fetch(spec: dict[str, Any]) -> int:
     began, got = time.monotonic(), 0
     folders: list[tuple[Path, tarfile.TarInfo]] = []
     try:
-        with tarfile.open(fileobj=stream, mode="r|", bufsize=256 * 1024) as archive:
+        with child, tarfile.open(fileobj=stream, mode="r|", bufsize=256 * 1024) as archive:
             for info in archive:
-                inside = os.path.normpath(info.name)
-                if inside.startswith(("/", "..")) or (info.issym() and leads_out(inside, info.linkname)):
+                path = _place(info, into)
+                if path is None:
                     continue
-                got += _put(archive, info, into / inside, into)
+                got += _put(archive, info, path, into)
                 if info.isdir():
-                    folders.append((into / inside, info))
+                    folders.append((path, info))
                 _progress(got, began)
+            stream.read()
     except tarfile.ReadError as error:
         # Cut off: the connection broke, or the instance could not pack; ssh's own code tells which.
         print(f"the archive is not whole: {error}", file=sys.stderr)  # noqa: T201
-        stream.close()
-        return child.wait() or PARTIAL_CODE
+        return child.returncode or PARTIAL_CODE
     for path, info in reversed(folders):
         path.chmod(stat.S_IMODE(info.mode))
         os.utime(path, (info.mtime, info.mtime))
-    stream.read()
-    return child.wait()
+    return child.returncode
+
+
+def _place(info: tarfile.TarInfo, into: Path) -> Path | None:
+    """Where an entry goes; None for what would lead out of *into*, by its name, its link, or a link on the way."""
+    inside = os.path.normpath(info.name)
+    link = os.path.normpath(info.linkname) if info.islnk() else "."
+    if any(one.startswith(("/", "../")) or one == ".." for one in (inside, link)):
+        return None
+    if info.issym() and leads_out(inside, info.linkname):
+        return None
+    root = into.resolve()
+    ways = [(into / inside).parent.resolve(), (into / link).resolve()]
+    return into / inside if all(way.is_relative_to(root) for way in ways) else None
 
 
 def _put(archive: tarfile.TarFile, info: tarfile.TarInfo, path: Path, into: Path) -> int:
     """Write one entry. The bytes written."""
-    # A folder on the way that is a link (made by this very archive) could lead anywhere.
-    if not path.parent.resolve().is_relative_to(into.resolve()):
-        return 0
     path.parent.mkdir(parents=True, exist_ok=True)
     if info.isdir():
         if path.is_symlink() or path.is_file():
             path.unlink()
         path.mkdir(exist_ok=True)
         return 0
-    beside = path.with_name(f".{path.name[:80]}.jetrun-new")
+    beside = path.with_name(".jetrun-new")
     if info.issym():
         beside.unlink(missing_ok=True)
         beside.symlink_to(info.linkname)
@@ -211,15 +220,14 @@ def copy(spec: dict[str, Any]) -> int:
     """Write what the instance prints into one file."""
     child, stream = _answer(spec)
     into = Path(spec["into"])
-    beside = into.with_name(f".{into.name[:80]}.jetrun-new")
-    with beside.open("wb") as file:
+    beside = into.with_name(".jetrun-new")
+    with child, beside.open("wb") as file:
         shutil.copyfileobj(stream, file, 256 * 1024)
-    code = child.wait()
-    if code == 0:
+    if child.returncode == 0:
         beside.replace(into)
     else:
         beside.unlink(missing_ok=True)
-    return code
+    return child.returncode
 
 
 def _answer(spec: dict[str, Any]) -> tuple[subprocess.Popen[bytes], IO[bytes]]:

@@ -41,6 +41,19 @@ def test_timer_that_is_not_scheduled_reads_as_not_ticking(one):
     one.arm()
     (one.root / "substate").write_text("SubState=elapsed\n")
     assert one.call("status")[1]["ticking"] == "no"
+    (one.root / "substate").unlink()
+    assert one.call("status")[1]["ticking"] == "yes"
+    (one.root / "enabled").unlink()
+    assert one.call("status")[1]["ticking"] == "no", "it would not come back after a reboot"
+
+
+def test_arming_takes_back_what_motd_said(one):
+    one.arm()
+    one.passes(4000)
+    assert one.tick() == "disarmed"
+    assert one.motd
+    one.arm()
+    assert not one.motd
 
 
 def test_absent_switch_reads_absent_and_its_tick_does_nothing(guest):
@@ -226,6 +239,7 @@ GARBAGE = {
     "octal": lambda text: text.replace("warned=0", "warned=008"),
     "huge": lambda text: text.replace("remaining=", "remaining=99999999999999999999"),
     "unknown state": lambda text: text.replace("state=armed", "state=furious"),
+    "no end": lambda text: text.replace("end=1\n", ""),
     "after the end": lambda text: f"{text}state=armed\n",
     "command": lambda text: text.replace("generation=5", "generation=$(poweroff)"),
 }
