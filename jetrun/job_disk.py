@@ -15,7 +15,7 @@ from pathlib import Path
 
 from jetrun.errors import UsageError
 from jetrun.job import Job
-from jetrun.job_fields import Origin
+from jetrun.job_fields import Origin, toml_text
 
 LEAST_FREE_BYTES = 64 << 20
 """Room that the output folder must have: a log, a manifest and small results fit in 64 MiB; less is a full disk."""
@@ -74,10 +74,10 @@ class _Disk:
         try:
             found = path.stat()
         except OSError as error:
-            raise self.wrong(key, "file-missing", f"{path}: {error.strerror}", _neighbours(path)) from error
+            raise self.wrong(key, "file-missing", f"{_told(path)}: {error.strerror}", _neighbours(path)) from error
         needed = os.R_OK | os.X_OK if stat.S_ISDIR(found.st_mode) else os.R_OK
         if not os.access(path, needed, effective_ids=True):
-            raise self.wrong(key, "file-unreadable", f"{path}: may not be read", f"chmod u+r {_quoted(path)}")
+            raise self.wrong(key, "file-unreadable", f"{_told(path)}: may not be read", f"chmod u+r {_quoted(path)}")
         return found
 
     def script(self, path: Path) -> int:
@@ -91,7 +91,7 @@ class _Disk:
             raise self.wrong(
                 "script",
                 "script-unusable",
-                f"{path} is not a file",
+                f"{_told(path)} is not a file",
                 'command = ["make", "all"] and inputs = ["folder/"]',
             )
         with path.open("rb") as file:
@@ -100,7 +100,7 @@ class _Disk:
             raise self.wrong(
                 "script",
                 "script-unusable",
-                f"{path} has Windows line ends, so that no interpreter is found for it",
+                f"{_told(path)} has Windows line ends, so that no interpreter is found for it",
                 f"sed -i 's/\\r$//' {_quoted(path)}",
             )
         if not first.startswith((b"#!", b"\x7fELF")):
@@ -108,7 +108,7 @@ class _Disk:
             raise self.wrong(
                 "script",
                 "script-unusable",
-                f"{path} does not say what runs it: its first line does not begin with #!",
+                f"{_told(path)} does not say what runs it: its first line does not begin with #!",
                 f"sed -i '1i #!/usr/bin/env {word}' {_quoted(path)}"
                 if first
                 else f"an empty file: write {_quoted(path)}",
@@ -138,7 +138,9 @@ class _Disk:
     def _readable(self, path: Path, needed: int) -> None:
         """Refuse what is below an input and may not be read."""
         if not path.is_symlink() and not os.access(path, needed, effective_ids=True):
-            raise self.wrong("inputs", "file-unreadable", f"{path}: may not be read", f"chmod u+r {_quoted(path)}")
+            raise self.wrong(
+                "inputs", "file-unreadable", f"{_told(path)}: may not be read", f"chmod u+r {_quoted(path)}"
+            )
 
     def private_key(self, path: Path) -> None:
         """Refuse a key that could only fail, or that others can read.
@@ -152,21 +154,21 @@ class _Disk:
             public = path.suffix == ".pub"
             line = f'keys = ["{path.with_suffix("")}"]' if public else 'keys = ["~/.ssh/id_ed25519"]'
             raise self.wrong(
-                "ssh.keys", "key-unusable", f"{path} is {'a public' if public else 'not a private'} key", line
+                "ssh.keys", "key-unusable", f"{_told(path)} is {'a public' if public else 'not a private'} key", line
             )
         if found.st_mode & 0o077:
             mode = stat.S_IMODE(found.st_mode)
             raise self.wrong(
                 "ssh.keys",
                 "key-unsafe",
-                f"{path} can be read by others (mode {mode:04o})",
+                f"{_told(path)} can be read by others (mode {mode:04o})",
                 f"chmod 600 {_quoted(path)}",
             )
         if _is_encrypted(text):
             raise self.wrong(
                 "ssh.keys",
                 "key-unusable",
-                f"{path} needs a passphrase, and nothing asks for one during a run",
+                f"{_told(path)} needs a passphrase, and nothing asks for one during a run",
                 "ssh-keygen -t ed25519 -N '' -f ~/.ssh/jetrun   # a key for jetrun alone",
             )
 
@@ -179,16 +181,16 @@ class _Disk:
         path = Path(job.output_folder("0"))
         there = next(one for one in (path, *path.parents) if os.path.exists(one))  # noqa: PTH110 - Path.exists raises where this says no
         if not there.is_dir():
-            raise self.wrong("output_dir", "output-dir-unusable", f"{there} is a file", 'output_dir = "out/{run}"')
+            raise self.wrong(
+                "output_dir", "output-dir-unusable", f"{_told(there)} is a file", 'output_dir = "out/{run}"'
+            )
         if not os.access(there, os.W_OK | os.X_OK, effective_ids=True):
             raise self.wrong(
-                "output_dir", "output-dir-unusable", f"{there} may not be written", f"chmod u+w {_quoted(there)}"
+                "output_dir", "output-dir-unusable", f"{_told(there)} may not be written", f"chmod u+w {_quoted(there)}"
             )
         left = free(there)
         if left < LEAST_FREE_BYTES:
-            what = (
-                f"the disk of {there} has {left / 1e6:.0f} MB left, at least {LEAST_FREE_BYTES / 1e6:.0f} MB are needed"
-            )
+            what = f"the disk of {_told(there)} has {left / 1e6:.0f} MB left, at least {LEAST_FREE_BYTES / 1e6:.0f} MB are needed"
             raise self.wrong("output_dir", "disk-full", what, f"df -h {_quoted(there)}")
 
 
@@ -213,6 +215,12 @@ def _neighbours(path: Path) -> str:
     """The command that shows what there is, in the nearest folder that exists."""
     there = next((one for one in path.parents if one.is_dir()), Path("/"))
     return f"ls {_quoted(there)}"
+
+
+def _told(path: Path) -> str:
+    """*path* on one line, whatever its name holds."""
+    text = str(path)
+    return text if text.isprintable() else toml_text(text)
 
 
 def _quoted(path: Path) -> str:

@@ -16,6 +16,7 @@ import pytest
 from jetrun.errors import UsageError
 from jetrun.job import SECTIONS, Launch, On, from_mapping
 from jetrun.job_disk import check_files
+from jetrun.job_fields import toml_text
 from jetrun.job_file import Layer, load, merge, schema_example
 
 NOBODY = 65534
@@ -242,6 +243,43 @@ def test_files_to_send_are_counted(folder):
     (folder / "data" / "broken").symlink_to("nowhere")
     found = check_files(load(Path("job.toml"), folder=folder), origin=str)
     assert (found.files, found.size_bytes) == (3, 4 + 1000 + 15)
+
+
+HOSTILE = [
+    "a b",
+    "it's",
+    'say "hi"',
+    "$HOME",
+    "two\nlines",
+    "-rf",
+    "größe-日本",
+    "x" * 250,
+    "*",
+    "\\",
+    "`id`",
+    "~",
+    "#!",
+    "{x}",
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_names_on_the_disk_are_found(folder, name):
+    """From a job file and from a command line alike."""
+    (folder / name).mkdir()
+    (folder / name / name).write_text("#!/bin/sh\n")
+    text = f"script = {toml_text(f'{name}/{name}')}\ninputs = [{toml_text('./' + name)}]\n"
+    write(folder, text + f"outputs = [{toml_text(name + '/x')}]\ninstance.on = {toml_text(name)}\n")
+    job = load(Path("job.toml"), folder=folder)
+    assert (job.script, job.inputs) == (str(folder / name / name), (str(folder / name),))
+    given = {"script": f"{name}/{name}", "inputs": [f"./{name}"], "outputs": [f"{name}/x"], "instance": {"on": name}}
+    assert load(None, command_line=given, folder=folder) == job
+
+
+def test_an_error_about_a_hostile_name_stays_on_its_line(folder):
+    error = refused(folder, 'script = "two\\nlines"\ninstance.on = "vm"\n')
+    assert "\n" not in error.what
+    assert r"two\nlines" in error.what
 
 
 def key(folder: Path, passphrase: str = "", form: str = "RFC4716") -> Path:
