@@ -297,9 +297,12 @@ change() { # $1 run, $2 new state: only of a switch that is this run's
 	esac
 }
 
-lock() { # one at a time; a busybox without flock goes without
+lock() { # one at a time, within 10 s; busybox's flock knows no limit, and where there is none it goes without
 	exec 9>"$dir/lock" || return 1
-	! command -v flock >/dev/null 2>&1 || flock -w 10 9
+	command -v flock >/dev/null 2>&1 || return 0
+	flock -w 10 9 2>/dev/null && return 0
+	case $(flock --help 2>&1) in *-w*) return 1 ;; esac
+	flock 9
 }
 
 mkdir -p "$dir" || exit 3

@@ -452,6 +452,31 @@ def test_program_names_no_bash(one):
     assert "[[" not in PROGRAM
 
 
+def test_flock_of_busybox_is_enough(one, tmp_path):
+    """It knows no -w."""
+    stub = tmp_path / "bin/flock"
+    stub.write_text(
+        '#!/bin/sh\ncase $1 in -*) echo "Usage: flock [-sxun] FD" >&2; exit 1 ;; esac\nexec /usr/bin/flock "$@"\n'
+    )
+    stub.chmod(0o755)
+    assert one.arm(lasts=60)["state"] == "armed"
+    assert one.ticks(120) == "spent"
+
+
+def test_switch_that_somebody_holds_is_busy_and_is_not_changed(one):
+    import fcntl
+
+    one.arm()
+    with (one.root / "var/lib/jetrun/lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        (one.program.parent / "bin/flock").write_text(
+            '#!/bin/sh\n[ "$1" != -w ] || shift 2\nexec /usr/bin/flock -n "$@"\n'
+        )
+        (one.program.parent / "bin/flock").chmod(0o755)
+        assert one.call("disarm", "run-1")[0] == 7
+    assert one.state() == "armed"
+
+
 def test_loop_ticks_where_there_is_no_systemd(tmp_path):
     """Its own clock here: a real second, because a loop is a real process."""
     guest = Guest(tmp_path, SHELLS[0], systemd=False)
