@@ -27,9 +27,9 @@ check: .venv/tools.made ## ruff and mypy --strict
 format: .venv/tools.made ## let ruff format the code
 	$(BIN)/ruff format .
 
-bench: .venv/tools.made ## the speed figures of the README, measured here
+bench: .venv/tools.made ## speed and memory, measured here beside a careful bash script; ARGS="null --rounds 5" for some
 	@.ci/packages test
-	@$(BIN)/python tests/bench/run.py $(ARGS)
+	@$(BIN)/python benchmarks/bench.py $(ARGS)
 
 clean: ## remove the environment and what tools leave behind
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
