@@ -54,12 +54,16 @@ def test_where_nothing_is_missing_nothing_is_said(tmp_path):
 
 def test_root_installs_what_is_missing_and_says_so(tmp_path):
     """No service is started meanwhile (the policy is asked and says 101), and what apt-get said is shown where it fails."""
-    ended = packages(
-        tmp_path, uid=0, rsync="", mktemp=f"echo {tmp_path}/said", cat='exec /bin/cat "$@"', rm='exec /bin/rm "$@"', chmod='exec /bin/chmod "$@"',
-        **{"apt-get": f'echo "$*" >> {tmp_path}/asked; case "$*" in *openssh*) echo no such package; exec {tmp_path}/policy ;; esac'},
-    )  # fmt: skip
+    asked = tmp_path / "asked"
+    apt = f'echo "$*" >> {asked}; case "$*" in *openssh*) {tmp_path}/policy; echo "policy $?" >> {asked}; echo no room; exit 1 ;; esac'
+    kept = {name: f'exec /bin/{name} "$@"' for name in ("cat", "rm", "chmod")}
+    ended = packages(tmp_path, uid=0, rsync="", mktemp=f"echo {tmp_path}/said", **kept, **{"apt-get": apt})
     assert ended.stdout == "installing what is missing on this machine: openssh-client\n"
-    assert "install -q -y --no-install-recommends openssh-client" in (tmp_path / "asked").read_text()
-    assert "no such package" in ended.stderr
+    assert asked.read_text().splitlines() == [
+        "update -q",
+        "install -q -y --no-install-recommends openssh-client",
+        "policy 101",
+    ]
+    assert "no room" in ended.stderr
     assert not (tmp_path / "policy").exists()
     assert ended.returncode == 2
