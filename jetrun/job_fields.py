@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
+import tomllib
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from jetrun.errors import UsageError
@@ -64,8 +66,11 @@ class Table:
         return f"{self._path}.{key}" if self._path else key
 
     def line(self, key: str, value: str | None = None) -> str:
-        """The line to write for *key*, with where it goes."""
+        """The line to write for *key*, with where it goes; where a flag gave it, that flag."""
         shown = self._schema[self._path].get(key, '"..."') if value is None else value
+        flag = self._origin(self.path(key))
+        if flag.startswith("--"):
+            return f"{flag} {_word(shown)}".rstrip()
         return f"{key} = {shown}" + (f"   # under [{self._path}]" if self._path else "")
 
     def wrong(self, key: str, what: str, line: str | None = None) -> UsageError:
@@ -238,6 +243,24 @@ def toml_text(value: object) -> str:
             return "[" + ", ".join(toml_text(one) or "..." for one in value) + "]"
         case _:
             return ""
+
+
+def _word(value: str) -> str:
+    """A TOML value as a shell takes it after a flag: of a list or a table the first; nothing for a truth value."""
+    try:
+        found: object = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return "..."
+    match found:
+        case bool():
+            return ""
+        case list():
+            found = found[0] if found else "..."
+        case dict():
+            found = "=".join(str(part) for part in next(iter(found.items()), ("NAME", "VALUE")))
+        case _:
+            pass
+    return shlex.quote(str(found))
 
 
 def _escape(character: str) -> str:

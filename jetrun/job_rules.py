@@ -123,9 +123,9 @@ def environment(given: Table) -> Mapping[str, str]:
             raise given.wrong("env", f"{shown(key)} is not the name of a variable{own}", given.line("env"))
         if not isinstance(value, str) or "\0" in value:
             text = toml_text(str(value).replace("\0", "")) if isinstance(value, (str, int, float)) else '"..."'
-            raise given.wrong(
-                f"env.{key}", f"found {shown(value)}, expected a text without NUL", f"env = {{ {key} = {text} }}"
-            )
+            expected = "a text without a NUL byte" if isinstance(value, str) else "a text in quotes"
+            line = given.line("env", f"{{ {key} = {text} }}")
+            raise given.wrong(f"env.{key}", f"found {shown(value)}, expected {expected}", line)
     return {key: str(value) for key, value in found.items()}
 
 

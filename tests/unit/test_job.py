@@ -194,7 +194,7 @@ def test_the_lifetime_holds_the_sum_of_its_parts(document):
 
 def test_job_modules_import_only_the_standard_library_and_the_guarantee():
     """DESIGN.md section 4: job.py is pure, so that a job means the same wherever it is read."""
-    pure = {"__future__", "collections", "dataclasses", "difflib", "pathlib", "re", "types", "typing"}
+    pure = {"__future__", "collections", "dataclasses", "difflib", "pathlib", "re", "shlex", "tomllib", "typing"}
     own = {
         "jetrun.errors",
         "jetrun.guarantee.constants",

@@ -74,8 +74,8 @@ MISTAKES = [
     ({"env": {"1A": "x"}}, "is not the name of a variable", "env = "),
     ({"env": {"A=B": "x"}}, "is not the name of a variable", "env = "),
     ({"env": {"JETRUN_X": "x"}}, "jetrun's own", "env = "),
-    ({"env": {"SEED": 1}}, "env.SEED: found 1, expected a text", 'env = { SEED = "1" }'),
-    ({"env": {"A": "x\0"}}, "expected a text without NUL", "env = "),
+    ({"env": {"SEED": 1}}, "env.SEED: found 1, expected a text in quotes", 'env = { SEED = "1" }'),
+    ({"env": {"A": "x\0"}}, "expected a text without a NUL byte", 'env = { A = "x" }'),
     ({"env": "SEED=1"}, "expected a table", "env = "),
     ({"ssh": {"port": 70000}}, "ssh.port: found 70000, expected a whole number from 1 to 65535", "port = 22"),
     ({"ssh": {"port": "22"}}, 'found "22"', "port = 22   # under [ssh]"),
@@ -130,3 +130,23 @@ def test_an_origin_is_asked_for_each_key():
 def test_a_long_value_is_cut_in_messages():
     error = mistake({"disposition": "x" * 500})
     assert len(error.what) < 200
+
+
+@pytest.mark.parametrize(
+    ("data", "line"),
+    [
+        ({"instance": {}}, "--instance.on my-instance"),
+        ({"timeout": "x"}, "--timeout 6h"),
+        ({"timeout": "7"}, "--timeout 6h"),
+        ({"outputs": ["/x"]}, "--outputs results/"),
+        ({"env": {"1": "x"}}, "--env SEED=1"),
+        ({"disposition": "shelf"}, "--disposition shelve"),
+        ({"instance": VM | {"deadman": "no"}}, "--instance.deadman"),
+        ({"output_dir": "it's {dat}"}, """--output_dir 'it'"'"'s {name}'"""),
+    ],
+)
+def test_a_mistake_in_a_flag_is_answered_with_the_flag(data, line):
+    """Who typed a command line wants the words to type, not a line of a file."""
+    with pytest.raises(UsageError) as caught:
+        from_mapping({"script": "a", "instance": VM} | data, origin=lambda key: f"--{key}")
+    assert caught.value.next == line
