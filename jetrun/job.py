@@ -14,7 +14,7 @@ from typing import Any
 
 from jetrun.guarantee.constants import DEFAULT_MAX_LIFETIME_S
 from jetrun.guarantee.power import Disposition
-from jetrun.job_fields import Origin, Table, duration_text, exact_text, seconds, toml_text
+from jetrun.job_fields import Origin, Table, duration_text, exact_text, noted, seconds, toml_text
 from jetrun.job_rules import (
     LAUNCH_ONLY,
     NO_INPUTS_S,
@@ -218,7 +218,7 @@ def _target(given: Table) -> On | Launch:
         raise given.wrong(
             makes[0],
             "describes a new instance, but an existing one is given with on",
-            given.line("on", toml_text(on)) + f", without {', '.join(makes)}",
+            noted(given.line("on", toml_text(on)), f"without {', '.join(makes)}"),
         )
     if on:
         return On(name_or_id=on)

@@ -142,7 +142,7 @@ class Table:
             raise self.wrong(
                 key,
                 f"found the number {found}, expected a time with its unit",
-                self.line(key, f'"{number}h"') + f"   # or {number}m, {number}s, {number}d",
+                noted(self.line(key, f'"{number}h"'), f"or {number}m, {number}s, {number}d"),
             )
         if not isinstance(found, str):
             raise self.mistyped(key, found, "a time such as 6h or 90m, in quotes")
@@ -215,6 +215,11 @@ def duration_text(value_s: float) -> str:
     whole = -int(-value_s // step) * step
     parts = ((whole // 86400, "d"), (whole % 86400 // 3600, "h"), (whole % 3600 // 60, "m"), (whole % 60, "s"))
     return "".join(f"{number}{unit}" for number, unit in parts if number) or "0s"
+
+
+def noted(line: str, note: str) -> str:
+    """*line* with a remark that neither a shell nor TOML reads."""
+    return f"{line}; {note}" if "   # " in line else f"{line}   # {note}"
 
 
 def nearest(word: str, names: Collection[str]) -> str:

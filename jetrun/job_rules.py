@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 
 from jetrun.errors import UsageError
 from jetrun.guarantee.constants import DEFAULT_MAX_LIFETIME_S
-from jetrun.job_fields import Table, duration_text, nearest, shown, toml_text
+from jetrun.job_fields import Table, duration_text, nearest, noted, shown, toml_text
 
 SECTIONS: Mapping[str, Mapping[str, str]] = {
     "": {
@@ -154,8 +154,9 @@ def lifetime(given: Table, instance: Table, around: Mapping[str, float]) -> tupl
             "max_lifetime", f"{duration_text(lifetime_s)}{default} is shorter than the sum of its parts"
         ).what
         + f": {listed} = {duration_text(rest_s + wanted_s)}{least}",
-        next=instance.line("max_lifetime", f'"{duration_text(rest_s + wanted_s)}"')
-        + "; or smaller parts under [budget]",
+        next=noted(
+            instance.line("max_lifetime", f'"{duration_text(rest_s + wanted_s)}"'), "or smaller parts under [budget]"
+        ),
     )
 
 

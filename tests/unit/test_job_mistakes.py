@@ -142,6 +142,9 @@ def test_a_long_value_is_cut_in_messages():
         ({"env": {"1": "x"}}, "--env SEED=1"),
         ({"disposition": "shelf"}, "--disposition shelve"),
         ({"instance": VM | {"deadman": "no"}}, "--instance.deadman"),
+        ({"instance": VM | {"image": "i"}}, "--instance.on vm   # without image"),
+        ({"timeout": 7}, "--timeout 7h   # or 7m, 7s, 7d"),
+        ({"timeout": "12h"}, "--instance.max_lifetime 13h5m   # or smaller parts under [budget]"),
         ({"output_dir": "it's {dat}"}, """--output_dir 'it'"'"'s {name}'"""),
     ],
 )
