@@ -20,9 +20,8 @@ test: .venv/tools.made ## every test, end to end included; ARGS="-k name" for so
 	@.ci/test $(ARGS)
 
 check: .venv/tools.made ## ruff and mypy --strict
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	@failed=0; for tool in "ruff check ." "ruff format --check ." mypy; do \
+	  echo "$$tool"; $(BIN)/$$tool || failed=1; done; exit $$failed
 
 format: .venv/tools.made ## let ruff format the code
 	$(BIN)/ruff format .
