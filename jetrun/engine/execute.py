@@ -17,15 +17,21 @@ from jetrun.remote.interface import LogFollower, ScriptReading, ScriptSpec, Scri
 CHUNK_BYTES = 256 * 1024
 """One read of the log."""
 
-RATE_BYTES_S = 4 * 1024 * 1024
+RATE_BYTES_S = 1024 * 1024
 """How much of the log is followed live, a second: more than anyone reads, little enough not to slow the script.
 The whole log is fetched at the end, so that nothing is lost by it."""
+
+SIP_BYTES = RATE_BYTES_S // 4
+"""The least that is asked for at once: a driver that takes each byte as soon as it is allowed keeps a processor busy with it."""
 
 WAIT_S = 0.25
 """How long one read of the log waits: also how late a signal or the time limit may be noticed."""
 
 LOOK_S = 5.0
 """Between looks at the exit file while the log stands still: the log's end tells of it sooner; this is the second way."""
+
+BEHIND_LOOK_S = 2.0
+"""The same while the log grows faster than it is followed: its end then lies far behind, and tells of nothing."""
 
 
 def execute(context: RunContext) -> None:
@@ -53,13 +59,16 @@ def _started(context: RunContext) -> ScriptReading:
     spec = ScriptSpec(command=command, env={**job.env, **context.secrets})
     if not context.state.script_intended:
         context.record(Kind.SCRIPT_INTENDED)
+    until = context.clock.monotonic() + context.bounds.ssh_s
     while True:
         try:
             reading = context.remote.start_script(spec)
             break
         except RemoteUnreachable as error:
             context.screen.event("connection.lost", what=error.what)
-            connect.reach(context, within_s=context.bounds.ssh_s)
+            if context.clock.monotonic() >= until:
+                raise
+            connect.reach_again(context, within_s=context.bounds.ssh_s)
     if context.state.script is None:
         at = reading.started_at or context.clock.now()
         context.record(Kind.SCRIPT_STARTED, started_at=at.isoformat())
@@ -78,9 +87,10 @@ class _Following:
         self._follower: LogFollower | None = None
         self._beaten = context.clock.monotonic()
         self._looked = context.clock.monotonic()
-        self._allowance = float(CHUNK_BYTES)
+        self._allowance = float(RATE_BYTES_S)
         self._refilled = context.clock.monotonic()
         self._log_lost = False
+        self._stop_until: float | None = None
 
     def close(self) -> None:
         """Stop following."""
@@ -104,6 +114,10 @@ class _Following:
                     return
                 self._step()
             except RemoteUnreachable as error:
+                if self._stop_until is not None and context.clock.monotonic() >= self._stop_until:
+                    # It cannot be told to stop; bringing the instance down stops it all the same.
+                    _ended(context, ScriptReading(state=ScriptState.RUNNING), stopped=context.state.stop_cause)
+                    return
                 self._reconnect(error)
 
     def _step(self) -> None:
@@ -118,12 +132,13 @@ class _Following:
             self._follower = context.remote.follow(self._offset)
         self._allowance = min(RATE_BYTES_S, self._allowance + (now - self._refilled) * RATE_BYTES_S)
         self._refilled = now
-        if self._allowance < 1:
+        behind = self._allowance < SIP_BYTES
+        if behind:
             context.clock.sleep(WAIT_S)
         else:
             data = self._follower.read(min(CHUNK_BYTES, int(self._allowance)), WAIT_S)
             self._take(data)
-        if self._follower.ended or now - self._looked >= LOOK_S:
+        if self._follower.ended or now - self._looked >= (BEHIND_LOOK_S if behind else LOOK_S):
             self._looked = now
             self._reading = context.remote.read_script()
 
@@ -185,7 +200,9 @@ class _Following:
         context = self._context
         if not context.state.stop_cause:
             context.record(Kind.STOP_ASKED, cause=cause)
-        context.screen.event("script.stop_asked", cause=cause, grace_s=context.job.grace_s)
+        if self._stop_until is None:
+            self._stop_until = context.clock.monotonic() + context.job.grace_s + context.bounds.ssh_s
+            context.screen.event("script.stop_asked", cause=cause, grace_s=context.job.grace_s)
         for number, wait_s in ((signal.SIGTERM, context.job.grace_s), (signal.SIGKILL, 10.0)):
             try:
                 context.remote.signal_script(number)
@@ -230,7 +247,7 @@ class _Following:
             ) from error
         left_s = (context.deadline_at() - context.clock.now()).total_seconds() - context.job.shutdown_s
         try:
-            connect.reach(context, within_s=max(context.bounds.ssh_s, left_s))
+            connect.reach_again(context, within_s=max(context.bounds.ssh_s, left_s))
         except Interrupted:
             # Asked to end while there is no connection: what can be collected is tried once more by the next phase.
             _ended(context, ScriptReading(state=ScriptState.RUNNING), stopped=context.state.stop_cause)
