@@ -1,232 +1,286 @@
-"""Neutron's HTTP face. Source: Networking API reference, v2."""
+"""Neutron's HTTP face. Source: Networking API reference, v2; filters and refusals: Neutron 21's source."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from jetrun.devcloud.api import Answer, Call, Route, matches, only
+from jetrun.devcloud import network_floating, network_groups
+from jetrun.devcloud.api import Answer, Call, Route, only
 from jetrun.devcloud.errors import ApiError
+from jetrun.devcloud.http_versions import documents
+from jetrun.devcloud.network_filters import check_tags, selected
+from jetrun.devcloud.network_ports import bad_request, shown_port
 
 Row = dict[str, Any]
+Handler = Callable[[Call], Answer]
 
 EXTENSIONS = (
     "security-group", "router", "external-net", "standard-attr-revisions", "revision-if-match", "standard-attr-tag",
-    "port-security", "auto-allocated-topology", "project-id",
+    "standard-attr-description", "port-security", "auto-allocated-topology", "project-id", "filter-validation",
 )  # fmt: skip
+
+TABLES = {
+    "networks": ("networks", "Network"),
+    "subnets": ("subnets", "Subnet"),
+    "ports": ("ports", "Port"),
+    "floatingips": ("floating", "FloatingIP"),
+    "security-groups": ("groups", "SecurityGroup"),
+}
+"""Collection: the model's table, and Neutron's word for one of it."""
 
 
 def routes() -> list[Route]:
     """Neutron's routes."""
-
-    def route(
-        method: str,
-        path: str,
-        handler: Callable[[Call], Answer],
-        point: str,
-        *,
-        public: bool = False,
-        writes: bool = False,
-    ) -> Route:
-        return Route(method=method, path=f"/network{path}", handler=handler, point=f"neutron.{point}", service="network",
-                     public=public, writes=writes)  # fmt: skip
-
     found = [
-        route("GET", "", _versions, "versions", public=True),
-        route("GET", "/", _versions, "versions", public=True),
-        route("GET", "/v2.0", _resources, "versions", public=True),
-        route("GET", "/v2.0/", _resources, "versions", public=True),
-        route("GET", "/v2.0/extensions", _extensions, "extensions"),
-        route("GET", "/v2.0/extensions/{key}", _extension, "extensions"),
-        route("GET", "/v2.0/routers", lambda call: (200, {"routers": []}), "router_list"),
-        route("GET", "/v2.0/quotas/{key}", lambda call: (200, {"quota": {"floatingip": 50, "port": 500}}), "quota"),
-        route("POST", "/v2.0/ports", _create_port, "port_create", writes=True),
-        route("PUT", "/v2.0/ports/{key}", _update_port, "port_update", writes=True),
-        route("DELETE", "/v2.0/ports/{key}", _delete_port, "port_delete", writes=True),
-        route("PUT", "/v2.0/ports/{key}/tags/{tag}", _tag_port, "port_tag", writes=True),
-        route("DELETE", "/v2.0/ports/{key}/tags/{tag}", _untag_port, "port_tag", writes=True),
-        route("POST", "/v2.0/floatingips", _create_floating, "floatingip_create", writes=True),
-        route("PUT", "/v2.0/floatingips/{key}", _update_floating, "floatingip_update", writes=True),
-        route("DELETE", "/v2.0/floatingips/{key}", _delete_floating, "floatingip_delete", writes=True),
-        route("POST", "/v2.0/security-groups", _create_group, "security_group_create", writes=True),
-        route("DELETE", "/v2.0/security-groups/{key}", _delete_group, "security_group_delete", writes=True),
-        route("POST", "/v2.0/security-group-rules", _create_rule, "security_group_rule_create", writes=True),
-        route("DELETE", "/v2.0/security-group-rules/{key}", _delete_rule, "security_group_rule_delete", writes=True),
-        route("GET", "/v2.0/security-group-rules", _rules, "security_group_rule_list"),
+        *documents("network"),
+        _route("GET", "/extensions", _extensions, "extensions"),
+        _route("GET", "/extensions/{key}", _extension, "extensions"),
+        _route("GET", "/routers", lambda call: (200, {"routers": []}), "router_list"),
+        _route("GET", "/auto-allocated-topology/{key}", _topology, "topology"),
+        _route("GET", "/quotas/{key}", lambda call: (200, {"quota": call.cloud.network.quota}), "quota"),
+        _route("POST", "/ports", _create_port, "port_create", writes=True),
+        _route("PUT", "/ports/{key}", _update_port, "port_update", writes=True),
+        _route("DELETE", "/ports/{key}", _delete_port, "port_delete", writes=True),
+        _route("POST", "/floatingips", _create_floating, "floatingip_create", writes=True),
+        _route("PUT", "/floatingips/{key}", _update_floating, "floatingip_update", writes=True),
+        _route("DELETE", "/floatingips/{key}", _delete_floating, "floatingip_delete", writes=True),
+        _route("POST", "/security-groups", _create_group, "security_group_create", writes=True),
+        _route("DELETE", "/security-groups/{key}", _delete_group, "security_group_delete", writes=True),
+        _route("GET", "/security-group-rules", _rules, "security_group_rule_list"),
+        _route("GET", "/security-group-rules/{key}", _rule, "security_group_rule_show"),
+        _route("POST", "/security-group-rules", _create_rule, "security_group_rule_create", writes=True),
+        _route("DELETE", "/security-group-rules/{key}", _delete_rule, "security_group_rule_delete", writes=True),
     ]
-    for plural, table, kind in (
-        ("networks", "networks", "Network"),
-        ("subnets", "subnets", "Subnet"),
-        ("ports", "ports", "Port"),
-        ("floatingips", "floating", "FloatingIP"),
-        ("security-groups", "groups", "SecurityGroup"),
-    ):
-        word = plural.replace("-", "_")
-        point = word[:-1]
-        found.append(route("GET", f"/v2.0/{plural}", _lister(word, table), f"{point}_list"))
-        found.append(route("GET", f"/v2.0/{plural}/{{key}}", _shower(word[:-1], table, kind), f"{point}_show"))
+    for plural in TABLES:
+        word = _word(plural)
+        tags = f"/{plural}/{{key}}/tags"
+        found += [
+            _route("GET", f"/{plural}", _of(_list, plural), f"{word}_list"),
+            _route("GET", f"/{plural}/{{key}}", _of(_show, plural), f"{word}_show"),
+            _route("GET", tags, _of(_tags, plural), f"{word}_tag"),
+            _route("PUT", tags, _of(_replace_tags, plural), f"{word}_tag", writes=True),
+            _route("DELETE", tags, _of(_remove_tags, plural), f"{word}_tag", writes=True),
+            _route("GET", f"{tags}/{{tag}}", _of(_has_tag, plural), f"{word}_tag"),
+            _route("PUT", f"{tags}/{{tag}}", _of(_add_tag, plural), f"{word}_tag", writes=True),
+            _route("DELETE", f"{tags}/{{tag}}", _of(_remove_tag, plural), f"{word}_tag", writes=True),
+        ]
     return found
 
 
-def _versions(call: Call) -> Answer:
-    row = {"id": "v2.0", "status": "CURRENT", "links": [{"rel": "self", "href": f"{call.base}/network/v2.0/"}]}
-    return 200, {"versions": [row]}
+def _route(method: str, path: str, handler: Handler, point: str, *, writes: bool = False) -> Route:
+    return Route(method=method, path=f"/network/v2.0{path}", handler=handler, point=f"neutron.{point}", service="network",
+                 writes=writes)  # fmt: skip
 
 
-def _resources(_call: Call) -> Answer:
-    return 200, {"resources": []}
+def _of(handler: Callable[[Call, str], Answer], plural: str) -> Handler:
+    """A handler for one collection."""
+    return lambda call: handler(call, plural)
+
+
+def _word(plural: str) -> str:
+    """One of a collection, as bodies and the names of calls have it."""
+    return plural.removesuffix("s").replace("-", "_")
+
+
+def _wish(call: Call, name: str) -> Mapping[str, Any]:
+    """The object in a body; ApiError 400 without it."""
+    wish = call.body.get(name) if isinstance(call.body, dict) else None
+    if not isinstance(wish, dict):
+        raise bad_request(f"Unable to find '{name}' in request body")
+    return wish
+
+
+# --- what Neutron can do ---
+
+
+def _extension_row(alias: str) -> Row:
+    return {"alias": alias, "name": alias, "description": "", "updated": "2020-01-01T00:00:00-00:00", "links": []}
 
 
 def _extensions(_call: Call) -> Answer:
-    rows = [
-        {"alias": one, "name": one, "description": "", "updated": "2020-01-01T00:00:00-00:00", "links": []}
-        for one in EXTENSIONS
-    ]
-    return 200, {"extensions": rows}
+    return 200, {"extensions": [_extension_row(alias) for alias in EXTENSIONS]}
 
 
 def _extension(call: Call) -> Answer:
     if call.path["key"] not in EXTENSIONS:
         raise ApiError(404, "ExtensionNotFound", f"Extension with alias {call.path['key']} does not exist")
-    return 200, {"extension": {"alias": call.path["key"], "name": call.path["key"]}}
+    return 200, {"extension": _extension_row(call.path["key"])}
 
 
-_FILTERS = (
-    "id", "name", "device_id", "network_id", "status", "project_id", "tenant_id", "port_id", "floating_ip_address",
-    "floating_network_id", "shared", "router:external", "mac_address", "device_owner",
-)  # fmt: skip
+def _topology(call: Call) -> Answer:
+    """The network that a project has without asking for one."""
+    inner = next(row for row in call.cloud.network.networks.values() if not row["router:external"])
+    project = call.caller.project_id
+    return 200, {"auto_allocated_topology": {"id": inner["id"], "tenant_id": project, "project_id": project}}
 
 
-def _shown(row: Row) -> Row:
-    return {key: value for key, value in row.items() if key != "made_by_nova"}
+# --- reading ---
 
 
-def _lister(plural: str, table: str) -> Callable[[Call], Answer]:
-    def lister(call: Call) -> Answer:
-        network = call.cloud.network
-        if table == "groups":
-            network.ensure_default_group(call.caller.project_id)
-        rows = network.visible(call.caller, getattr(network, table))
-        rows = [row for row in rows if _fits(row, call.lists)]
-        return 200, {plural: [only(_shown(row), call.lists) for row in rows]}
-
-    return lister
+def _list(call: Call, plural: str) -> Answer:
+    network, (table, _) = call.cloud.network, TABLES[plural]
+    if table == "groups":
+        network.ensure_default_group(call.caller.project_id)
+    rows = [_shown(call, row) for row in network.visible(call.caller, getattr(network, table))]
+    rows = [only(row, call.lists) for row in selected(rows, call.lists)]
+    return 200, {plural.replace("-", "_"): rows}
 
 
-def _fits(row: Row, query: Any) -> bool:
-    wanted = {key: [_word(one) for one in values] for key, values in query.items()}
-    tags = query.get("tags")
-    return matches(
-        {key: _word(value) for key, value in row.items() if not isinstance(value, (list, dict))}, wanted, _FILTERS
-    ) and (tags is None or all(tag in row.get("tags", []) for tag in tags[0].split(",")))
+def _shown(call: Call, row: Row) -> Row:
+    return shown_port(call.caller, row) if "fixed_ips" in row else row
 
 
-def _word(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) or str(value).lower() in {"true", "false"} else str(value)
+def _named(call: Call, plural: str) -> Row:
+    """The row that the path names; ApiError 404 for what is not there or not the caller's."""
+    table, kind = TABLES[plural]
+    return call.cloud.network.get(call.caller, getattr(call.cloud.network, table), kind, call.path["key"])
 
 
-def _shower(singular: str, table: str, kind: str) -> Callable[[Call], Answer]:
-    def shower(call: Call) -> Answer:
-        network = call.cloud.network
-        return 200, {singular: _shown(network.get(call.caller, getattr(network, table), kind, call.path["key"]))}
-
-    return shower
+def _show(call: Call, plural: str) -> Answer:
+    return 200, {_word(plural): only(_shown(call, _named(call, plural)), call.lists)}
 
 
-def _port(call: Call) -> Row:
-    return call.cloud.network.get(call.caller, call.cloud.network.ports, "Port", call.path["key"])
+# --- tags: a new one raises the revision, and so does one that goes; no condition is ever looked at ---
 
 
-def _create_port(call: Call) -> Answer:
-    return 201, {"port": _shown(call.cloud.network.create_port(call.caller, call.body["port"], call.now))}
+def _tags(call: Call, plural: str) -> Answer:
+    return 200, {"tags": _named(call, plural)["tags"]}
 
 
-def _update_port(call: Call) -> Answer:
-    match = call.headers.get("if-match")
-    return 200, {
-        "port": _shown(call.cloud.network.update_port(_port(call), call.body["port"], call.now, if_match=match))
-    }
+def _set_tags(call: Call, row: Row, wish: object) -> None:
+    """Give *row* these tags, if they are others."""
+    tags = check_tags(wish)
+    if not call.caller.is_admin and row["project_id"] != call.caller.project_id:
+        raise ApiError(403, "PolicyNotAuthorized", "rule:update_tags is disallowed by policy")
+    if sorted(tags) != sorted(row["tags"]):
+        row["tags"] = tags
+        call.cloud.network.touch(row, call.now)
 
 
-def _delete_port(call: Call) -> Answer:
-    port = _port(call)
-    server = call.cloud.nova.servers.get(port["device_id"])
-    if server is not None and server.vm_state != "deleted" and not call.caller.is_admin and port["made_by_nova"]:
-        raise ApiError(409, "PortInUse", f"Port {port['id']} is in use by {port['device_id']}.")
-    call.cloud.network.delete_port(port)
+def _replace_tags(call: Call, plural: str) -> Answer:
+    row = _named(call, plural)
+    _set_tags(call, row, call.body.get("tags") if isinstance(call.body, dict) else None)
+    return 200, {"tags": row["tags"]}
+
+
+def _remove_tags(call: Call, plural: str) -> Answer:
+    _set_tags(call, _named(call, plural), [])
     return 204, None
 
 
-def _tag_port(call: Call) -> Answer:
-    port = _port(call)
-    if call.path["tag"] not in port["tags"]:
-        port["tags"].append(call.path["tag"])
-    call.cloud.network.touch(port, call.now)
+def _has_tag(call: Call, plural: str) -> Answer:
+    if call.path["tag"] not in _named(call, plural)["tags"]:
+        raise ApiError(404, "TagNotFound", f"Tag {call.path['tag']} could not be found.")
+    return 204, None
+
+
+def _add_tag(call: Call, plural: str) -> Answer:
+    row, tag = _named(call, plural), call.path["tag"]
+    _set_tags(call, row, row["tags"] if tag in row["tags"] else [*row["tags"], tag])
     return 201, None
 
 
-def _untag_port(call: Call) -> Answer:
-    port = _port(call)
-    if call.path["tag"] not in port["tags"]:
-        raise ApiError(404, "TagNotFound", f"Tag {call.path['tag']} could not be found.")
-    port["tags"].remove(call.path["tag"])
-    call.cloud.network.touch(port, call.now)
+def _remove_tag(call: Call, plural: str) -> Answer:
+    _has_tag(call, plural)
+    row = _named(call, plural)
+    _set_tags(call, row, [tag for tag in row["tags"] if tag != call.path["tag"]])
     return 204, None
 
 
+# --- ports ---
+
+
+def _create_port(call: Call) -> Answer:
+    port = call.cloud.network.create_port(call.caller, _wish(call, "port"), call.now)
+    return 201, {"port": shown_port(call.caller, port)}
+
+
+def _update_port(call: Call) -> Answer:
+    port = _named(call, "ports")
+    before = port["device_id"]
+    changes, match = _wish(call, "port"), call.headers.get("if-match")
+    call.cloud.network.update_port(port, changes, call.now, caller=call.caller, if_match=match)
+    _listen_anew(call, before, port["device_id"])
+    return 200, {"port": shown_port(call.caller, port)}
+
+
+def _delete_port(call: Call) -> Answer:
+    port = _named(call, "ports")
+    call.cloud.network.delete_port(port, if_match=call.headers.get("if-match"))
+    _listen_anew(call, port["device_id"])
+    return 204, None
+
+
+def _listen_anew(call: Call, *devices: str) -> None:
+    """The addresses of these instances changed: they listen where they now are."""
+    for device in filter(None, dict.fromkeys(devices)):
+        if call.cloud.hosts is not None:
+            call.cloud.hosts.set_addresses(device, call.cloud.addresses(device))
+
+
+# --- floating IPs ---
+
+
+def _device(call: Call, row: Row) -> str:
+    """The instance that a floating IP leads to, empty for none."""
+    port = call.cloud.network.ports.get(row["port_id"] or "")
+    return str(port["device_id"]) if port else ""
+
+
 def _create_floating(call: Call) -> Answer:
-    row = call.cloud.network.create_floating(call.caller, call.body["floatingip"], call.now)
-    call.cloud.addresses_changed(row)
+    row = call.cloud.network.create_floating(call.caller, _wish(call, "floatingip"), call.now)
+    _listen_anew(call, _device(call, row))
     return 201, {"floatingip": row}
 
 
-def _floating(call: Call) -> Row:
-    return call.cloud.network.get(call.caller, call.cloud.network.floating, "FloatingIP", call.path["key"])
-
-
 def _update_floating(call: Call) -> Answer:
-    row = _floating(call)
-    if "port_id" in call.body["floatingip"]:
-        call.cloud.network.associate(call.caller, row, call.body["floatingip"]["port_id"], call.now)
-        call.cloud.addresses_changed(row)
+    row = _named(call, "floatingips")
+    before = _device(call, row)
+    network_floating.update(call.cloud.network, call.caller, row, _wish(call, "floatingip"), call.now)
+    _listen_anew(call, before, _device(call, row))
     return 200, {"floatingip": row}
 
 
 def _delete_floating(call: Call) -> Answer:
-    row = _floating(call)
+    row = _named(call, "floatingips")
+    before = _device(call, row)
     del call.cloud.network.floating[row["id"]]
+    _listen_anew(call, before)
     return 204, None
 
 
+# --- security groups ---
+
+
 def _create_group(call: Call) -> Answer:
-    group = call.cloud.network.create_group(call.caller.project_id, call.body["security_group"]["name"])
-    group["description"] = call.body["security_group"].get("description", "")
-    return 201, {"security_group": group}
+    return 201, {
+        "security_group": network_groups.create(call.cloud.network, call.caller, _wish(call, "security_group"))
+    }
 
 
 def _delete_group(call: Call) -> Answer:
-    group = call.cloud.network.get(call.caller, call.cloud.network.groups, "SecurityGroup", call.path["key"])
-    del call.cloud.network.groups[group["id"]]
+    network_groups.delete(call.cloud.network, call.caller, call.path["key"])
     return 204, None
 
 
 def _create_rule(call: Call) -> Answer:
-    wish = call.body["security_group_rule"]
-    group = call.cloud.network.get(call.caller, call.cloud.network.groups, "SecurityGroup", wish["security_group_id"])
-    return 201, {"security_group_rule": call.cloud.network.add_rule(group, wish)}
+    wish = _wish(call, "security_group_rule")
+    return 201, {"security_group_rule": network_groups.add_rule(call.cloud.network, call.caller, wish)}
 
 
 def _delete_rule(call: Call) -> Answer:
-    for group in call.cloud.network.visible(call.caller, call.cloud.network.groups):
-        kept = [rule for rule in group["security_group_rules"] if rule["id"] != call.path["key"]]
-        if len(kept) < len(group["security_group_rules"]):
-            group["security_group_rules"] = kept
-            return 204, None
-    raise ApiError(404, "SecurityGroupRuleNotFound", f"Security group rule {call.path['key']} does not exist")
+    network_groups.delete_rule(call.cloud.network, call.caller, call.path["key"])
+    return 204, None
 
 
 def _rules(call: Call) -> Answer:
-    groups = call.cloud.network.visible(call.caller, call.cloud.network.groups)
-    wanted = call.query.get("security_group_id")
-    rows = [rule for group in groups if wanted in (None, group["id"]) for rule in group["security_group_rules"]]
-    return 200, {"security_group_rules": rows}
+    rows = selected(network_groups.rules(call.cloud.network, call.caller), call.lists)
+    return 200, {"security_group_rules": [only(row, call.lists) for row in rows]}
+
+
+def _rule(call: Call) -> Answer:
+    for row in network_groups.rules(call.cloud.network, call.caller):
+        if row["id"] == call.path["key"]:
+            return 200, {"security_group_rule": row}
+    raise ApiError(404, "SecurityGroupRuleNotFound", f"Security group rule {call.path['key']} does not exist")

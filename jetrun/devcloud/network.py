@@ -1,16 +1,34 @@
-"""Networks, subnets, ports with revisions, security groups and floating IPs: as much of Neutron as jetrun needs. Pure."""
+"""Networks, subnets, ports with revisions, security groups and floating IPs: as much of Neutron as jetrun needs. Pure.
+
+What a port takes and when: ``network_ports.py``; security groups: ``network_groups.py``; floating IPs: ``network_floating.py``.
+Texts and rules: Neutron 21 (the lab's) and its source. A model kinder than the real thing is a bug.
+"""
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
+from jetrun.devcloud import network_floating, network_groups
 from jetrun.devcloud.caller import Caller
-from jetrun.devcloud.errors import ApiError
+from jetrun.devcloud.errors import ApiError, conflict, forbidden
+from jetrun.devcloud.network_ports import check_changes, check_revision, check_wish, new_port, text
 
 Row = dict[str, Any]
+
+MISSING = {
+    "Network": "Network {} could not be found.",
+    "Subnet": "Subnet {} could not be found.",
+    "Port": "Port {} could not be found.",
+    "SecurityGroup": "Security group {} does not exist",
+    "FloatingIP": "Floating IP {} could not be found",
+}
+"""Neutron's 404 by kind. Source: neutron_lib.exceptions, l3.py; neutron.extensions.securitygroup."""
+
+FIRST = 10
+"""The first host of a subnet that is given out: room below for what a real network has there (gateway, DHCP)."""
 
 
 class NetworkModel:
@@ -21,15 +39,15 @@ class NetworkModel:
     """
 
     def __init__(self, *, new_id: Callable[[], str], net: int) -> None:
-        self._new_id = new_id
+        self.new_id = new_id
         self.net = net
+        self.quota = {"floatingip": 50, "port": 500, "security_group": 100}
         self.networks: dict[str, Row] = {}
         self.subnets: dict[str, Row] = {}
         self.ports: dict[str, Row] = {}
         self.groups: dict[str, Row] = {}
         self.floating: dict[str, Row] = {}
-        self._next_address = 10
-        self._next_floating = 10
+        self.cursors: dict[str, int] = {}
 
     # --- set-up ---
 
@@ -39,136 +57,160 @@ class NetworkModel:
             ("auto_allocated_network", False, f"127.{self.net}.0.0/17"),
             ("public", True, f"127.{self.net}.240.0/24"),
         ):
-            network, subnet = self._new_id(), self._new_id()
+            network, subnet = self.new_id(), self.new_id()
+            hosts = ipaddress.ip_network(cidr)
+            owned = {"project_id": project_id, "tenant_id": project_id, "tags": [], "description": "", "revision_number": 1,
+                     "created_at": text(now), "updated_at": text(now)}  # fmt: skip
             self.networks[network] = {
-                "id": network, "name": name, "project_id": project_id, "tenant_id": project_id, "status": "ACTIVE",
-                "admin_state_up": True, "shared": not external, "router:external": external, "subnets": [subnet],
-                "port_security_enabled": True, "mtu": 1500, "is_default": external, "tags": [], "description": "",
-                "created_at": _text(now), "updated_at": _text(now), "revision_number": 1, "availability_zones": ["nova"],
+                "id": network, "name": name, "status": "ACTIVE", "admin_state_up": True, "shared": not external,
+                "router:external": external, "subnets": [subnet], "port_security_enabled": True, "mtu": 1500,
+                "is_default": external, "availability_zones": ["nova"], "availability_zone_hints": [], "ipv4_address_scope": None,
+                "ipv6_address_scope": None, "qos_policy_id": None, **owned,
             }  # fmt: skip
             self.subnets[subnet] = {
                 "id": subnet, "name": name, "network_id": network, "cidr": cidr, "ip_version": 4, "enable_dhcp": True,
-                "gateway_ip": None, "project_id": project_id, "tenant_id": project_id, "dns_nameservers": [],
-                "allocation_pools": [], "host_routes": [], "tags": [], "revision_number": 1,
+                "gateway_ip": None, "dns_nameservers": [], "host_routes": [], "ipv6_address_mode": None, "ipv6_ra_mode": None,
+                "allocation_pools": [{"start": str(hosts[FIRST]), "end": str(hosts[-2])}], "service_types": [],
+                "subnetpool_id": None, **owned,
             }  # fmt: skip
-
-    def ensure_default_group(self, project_id: str) -> Row:
-        """The project's security group ``default``, with SSH let in."""
-        for group in self.groups.values():
-            if group["project_id"] == project_id and group["name"] == "default":
-                return group
-        return self.create_group(project_id, "default", rules=((22, 22), (2222, 2222)))
-
-    def create_group(self, project_id: str, name: str, *, rules: tuple[tuple[int, int], ...] = ()) -> Row:
-        """A security group with TCP rules for port ranges."""
-        key = self._new_id()
-        group: Row = {
-            "id": key, "name": name, "project_id": project_id, "tenant_id": project_id, "description": "", "tags": [],
-            "revision_number": 1, "stateful": True, "security_group_rules": [],
-        }  # fmt: skip
-        self.groups[key] = group
-        for low, high in rules:
-            self.add_rule(group, {"protocol": "tcp", "port_range_min": low, "port_range_max": high})
-        return group
-
-    def add_rule(self, group: Row, wish: Row) -> Row:
-        """A rule of *group*."""
-        rule = {
-            "id": self._new_id(), "security_group_id": group["id"], "direction": wish.get("direction", "ingress"),
-            "ethertype": wish.get("ethertype", "IPv4"), "protocol": wish.get("protocol"),
-            "port_range_min": wish.get("port_range_min"), "port_range_max": wish.get("port_range_max"),
-            "remote_ip_prefix": wish.get("remote_ip_prefix"), "remote_group_id": wish.get("remote_group_id"),
-            "project_id": group["project_id"], "tenant_id": group["project_id"], "description": "", "revision_number": 0,
-        }  # fmt: skip
-        group["security_group_rules"].append(rule)
-        return rule
 
     # --- what a caller may see ---
 
     def visible(self, caller: Caller, table: dict[str, Row]) -> list[Row]:
         """The rows of *table* that *caller* may read."""
-        return [
-            row
-            for row in table.values()
-            if caller.is_admin
-            or row.get("project_id") == caller.project_id
-            or row.get("shared")
-            or row.get("router:external")
-            or (table is self.subnets and self.networks[row["network_id"]]["shared"])
-        ]
+        return [row for row in table.values() if self._may_read(caller, row)]
+
+    def _may_read(self, caller: Caller, row: Row) -> bool:
+        shared = row.get("shared") or row.get("router:external")
+        if "cidr" in row:  # a subnet is as open as its network, an external one's excepted
+            shared = self.networks[row["network_id"]]["shared"]
+        return bool(caller.is_admin or row["project_id"] == caller.project_id or shared)
 
     def get(self, caller: Caller, table: dict[str, Row], kind: str, key: str) -> Row:
         """One row; ApiError 404 for what is not there or not the caller's."""
         row = table.get(key)
-        if row is None or row not in self.visible(caller, table):
-            raise ApiError(404, f"{kind}NotFound", f"{kind} {key} could not be found.")
+        if row is None or not self._may_read(caller, row):
+            raise ApiError(404, f"{kind}NotFound", MISSING[kind].format(key))
         return row
 
-    # --- ports ---
-
-    def create_port(self, caller: Caller, wish: Row, now: datetime) -> Row:
-        """A port of the caller's on a network."""
-        network = self.get(caller, self.networks, "Network", wish.get("network_id", ""))
-        groups = wish.get("security_groups") or [self.ensure_default_group(caller.project_id)["id"]]
-        for key in groups:
-            self.get(caller, self.groups, "SecurityGroup", key)
-        port = self._port(network, caller.project_id, now)
-        port |= {key: wish[key] for key in ("name", "description") if key in wish}
-        port["security_groups"] = list(groups)
-        return port
-
-    def _port(self, network: Row, project_id: str, now: datetime) -> Row:
-        """A new port with an address."""
-        key = self._new_id()
-        self._next_address += 1
-        address = str(ipaddress.ip_address(f"127.{self.net}.0.0") + self._next_address)
-        tail = key.replace("-", "")
-        port: Row = {
-            "id": key, "name": "", "network_id": network["id"], "project_id": project_id, "tenant_id": project_id,
-            "mac_address": f"fa:16:3e:{tail[0:2]}:{tail[2:4]}:{tail[4:6]}", "status": "DOWN", "admin_state_up": True,
-            "device_id": "", "device_owner": "", "description": "", "tags": [], "revision_number": 1,
-            "fixed_ips": [{"subnet_id": network["subnets"][0], "ip_address": address}], "security_groups": [],
-            "binding:vnic_type": "normal", "port_security_enabled": True, "allowed_address_pairs": [],
-            "created_at": _text(now), "updated_at": _text(now), "made_by_nova": False,
-        }  # fmt: skip
-        self.ports[key] = port
-        return port
-
-    def update_port(self, port: Row, changes: Row, now: datetime, *, if_match: str | None = None) -> Row:
-        """Change a port, if it still has the revision named in *if_match*.
-
-        Raises:
-            ApiError: 412 when somebody else wrote since.
-        """
-        if if_match is not None and if_match != f"revision_number={port['revision_number']}":
-            wanted = if_match.partition("=")[2]
-            raise ApiError(
-                412,
-                "RevisionNumberConstraintFailed",
-                f"Constrained to {wanted}, but current revision is {port['revision_number']}",
-            )
-        allowed = {"name", "description", "security_groups", "admin_state_up"}
-        for key, value in changes.items():
-            if key not in allowed:
-                raise ApiError(400, "HTTPBadRequest", f"Attribute '{key}' not allowed in PUT")
-            if key == "description" and len(value) > 255:
-                raise ApiError(
-                    400, "HTTPBadRequest", "Invalid input for description. Reason: exceeds maximum length of 255."
-                )
-            port[key] = value
-        self.touch(port, now)
-        return port
+    def check_quota(self, project_id: str, kind: str, table: dict[str, Row]) -> None:
+        """ApiError 409 where the project has as many as it may."""
+        if sum(row["project_id"] == project_id for row in table.values()) >= self.quota[kind]:
+            raise ApiError(409, "OverQuota", f"Quota exceeded for resources: ['{kind}'].")
 
     def touch(self, row: Row, now: datetime) -> None:
         """Every change raises the revision."""
         row["revision_number"] += 1
-        row["updated_at"] = _text(now)
+        row["updated_at"] = text(now)
 
-    def delete_port(self, port: Row) -> None:
-        """Delete a port; its floating IPs are left free."""
+    # --- addresses ---
+
+    def take_address(self, network: Row, wanted: str | None = None) -> tuple[str, str]:
+        """(subnet, address) that is free on *network*: the *wanted* one, else the next after the last one given.
+
+        An address that was given back is the last to be given again: its old instance may still be closing its doors.
+
+        Raises:
+            ApiError: 409 when there is none left or it is taken, 400 when it is not of this network.
+        """
+        subnet = self.subnets[network["subnets"][0]]
+        hosts, used = ipaddress.ip_network(subnet["cidr"]), self._used()
+        if wanted is not None:
+            if ipaddress.ip_address(wanted) not in hosts:
+                words = f"IP address {wanted} is not a valid IP for any of the subnets on the specified network."
+                raise ApiError(400, "InvalidIpForNetwork", words)
+            if wanted in used:
+                words = f"IP address {wanted} already allocated in subnet {subnet['id']}"
+                raise ApiError(409, "IpAddressAlreadyAllocated", words)
+            return subnet["id"], wanted
+        room = hosts.num_addresses - 1 - FIRST
+        cursor = self.cursors.get(network["id"], 0)
+        for step in range(room):
+            address = str(hosts[FIRST + (cursor + step) % room])
+            if address not in used:
+                self.cursors[network["id"]] = (cursor + step + 1) % room
+                return subnet["id"], address
+        words = f"No more IP addresses available on network {network['id']}."
+        raise ApiError(409, "IpAddressGenerationFailure", words)
+
+    def _used(self) -> set[str]:
+        """Every address that is given out, fixed and floating."""
+        fixed = {one["ip_address"] for port in self.ports.values() for one in port["fixed_ips"]}
+        return fixed | {row["floating_ip_address"] for row in self.floating.values()}
+
+    def addresses_of(self, device_id: str) -> list[tuple[str, str, str, str]]:
+        """(network name, address, ``fixed`` or ``floating``, mac) of an instance."""
+        found = []
+        for port in self.ports_of(device_id):
+            name = self.networks[port["network_id"]]["name"]
+            found += [(name, one["ip_address"], "fixed", port["mac_address"]) for one in port["fixed_ips"]]
+            for floating in self.floating.values():
+                if floating["port_id"] == port["id"]:
+                    found.append((name, floating["floating_ip_address"], "floating", port["mac_address"]))
+        return found
+
+    # --- ports ---
+
+    def create_port(self, caller: Caller, wish: Mapping[str, Any], now: datetime) -> Row:
+        """A port of the caller's on a network of its own or a shared one."""
+        check_wish(caller, wish)
+        network = self.get(caller, self.networks, "Network", str(wish["network_id"]))
+        if not (network["shared"] or network["project_id"] == caller.project_id or caller.is_admin):
+            raise ApiError(404, "NetworkNotFound", MISSING["Network"].format(network["id"]))
+        groups = wish.get("security_groups")
+        keys = [self.ensure_default_group(caller.project_id)["id"]] if groups is None else list(groups)
+        for key in keys:
+            self.get(caller, self.groups, "SecurityGroup", key)
+        self.check_quota(caller.project_id, "port", self.ports)
+        fixed = wish.get("fixed_ips") or [{}]
+        port = self._port(network, caller.project_id, now, fixed[0].get("ip_address"))
+        return self._change(port, {**wish, "security_groups": keys})
+
+    def _port(self, network: Row, project_id: str, now: datetime, address: str | None = None) -> Row:
+        """A new port with an address."""
+        port = new_port(self.new_id(), network, project_id, self.take_address(network, address), now)
+        self.ports[port["id"]] = port
+        return port
+
+    @staticmethod
+    def _change(port: Row, changes: Mapping[str, Any]) -> Row:
+        """*port*, with what was asked for and may be written."""
+        port |= {key: value for key, value in changes.items() if key in port and key not in {"fixed_ips", "tags"}}
+        port["tags"] = list(changes.get("tags", port["tags"]))
+        return port
+
+    def update_port(
+        self,
+        port: Row,
+        changes: Mapping[str, Any],
+        now: datetime,
+        *,
+        caller: Caller | None = None,
+        if_match: str | None = None,
+    ) -> Row:
+        """Change a port, if it still has the revision named in *if_match*. A change to what it is already counts as one.
+
+        Args:
+            caller: who asks; None for who may write everything.
+
+        Raises:
+            ApiError: 412 when somebody else wrote since, 400, 403 or 404 for what cannot be written.
+        """
+        check_changes(caller, port, changes)
+        for key in changes.get("security_groups", []):
+            if key not in self.groups or (caller is not None and not self._may_read(caller, self.groups[key])):
+                raise ApiError(404, "SecurityGroupNotFound", MISSING["SecurityGroup"].format(key))
+        check_revision(port, if_match)
+        self._change(port, changes)
+        self.touch(port, now)
+        return port
+
+    def delete_port(self, port: Row, *, if_match: str | None = None) -> None:
+        """Delete a port, an instance's too, as Neutron does; its floating IPs are left free."""
+        check_revision(port, if_match)
         for floating in self.floating.values():
             if floating["port_id"] == port["id"]:
-                floating |= {"port_id": None, "fixed_ip_address": None, "status": "DOWN"}
+                floating.update(network_floating.FREE)
         del self.ports[port["id"]]
 
     # --- what Nova asks ---
@@ -176,6 +218,9 @@ class NetworkModel:
     def allocate_port(self, caller: Caller, network_id: str, device_id: str, now: datetime, groups: list[str]) -> str:
         """A port that Nova makes for an instance, and deletes with it."""
         network = self.get(caller, self.networks, "Network", network_id)
+        if network["router:external"] and not caller.is_admin:
+            raise forbidden(f"It is not allowed to create an interface on external network {network_id}")
+        self.check_quota(caller.project_id, "port", self.ports)
         port = self._port(network, caller.project_id, now)
         port["made_by_nova"] = True
         port["security_groups"] = groups or [self.ensure_default_group(caller.project_id)["id"]]
@@ -186,7 +231,7 @@ class NetworkModel:
         """Give a port to an instance; ApiError 409 when it has one."""
         port = self.ports[port_id]
         if port["device_id"] not in ("", device_id):
-            raise ApiError(409, "conflictingRequest", f"Port {port_id} is still in use.")
+            raise conflict(f"Port {port_id} is still in use.")
         port |= {"device_id": device_id, "device_owner": "compute:nova", "status": "ACTIVE"}
         self.touch(port, now)
 
@@ -209,57 +254,24 @@ class NetworkModel:
         """The ports of an instance."""
         return [port for port in self.ports.values() if port["device_id"] == device_id]
 
-    def addresses_of(self, device_id: str) -> list[tuple[str, str, str, str]]:
-        """(network name, address, ``fixed`` or ``floating``, mac) of an instance."""
-        found = []
-        for port in self.ports_of(device_id):
-            name = self.networks[port["network_id"]]["name"]
-            found += [(name, one["ip_address"], "fixed", port["mac_address"]) for one in port["fixed_ips"]]
-            for floating in self.floating.values():
-                if floating["port_id"] == port["id"]:
-                    found.append((name, floating["floating_ip_address"], "floating", port["mac_address"]))
-        return found
+    # --- groups and floating IPs ---
 
-    # --- floating IPs ---
+    def ensure_default_group(self, project_id: str) -> Row:
+        """The project's security group ``default``."""
+        return network_groups.ensure_default(self, project_id)
 
-    def create_floating(self, caller: Caller, wish: Row, now: datetime) -> Row:
+    def create_floating(self, caller: Caller, wish: Mapping[str, Any], now: datetime) -> Row:
         """A floating IP, on a port where one is given."""
-        network = self.get(caller, self.networks, "Network", wish.get("floating_network_id", ""))
-        key = self._new_id()
-        self._next_floating += 1
-        row: Row = {
-            "id": key, "floating_ip_address": f"127.{self.net}.240.{self._next_floating}", "port_id": None,
-            "floating_network_id": network["id"], "fixed_ip_address": None, "router_id": None, "status": "DOWN",
-            "project_id": caller.project_id, "tenant_id": caller.project_id, "description": wish.get("description", ""),
-            "tags": [], "revision_number": 1, "created_at": _text(now), "updated_at": _text(now), "port_details": None,
-        }  # fmt: skip
-        self.floating[key] = row
-        if wish.get("port_id"):
-            self.associate(caller, row, wish["port_id"], now)
-        return row
-
-    def associate(self, caller: Caller, row: Row, port_id: str | None, now: datetime) -> None:
-        """Put a floating IP on a port, or take it off."""
-        if port_id is None:
-            row |= {"port_id": None, "fixed_ip_address": None, "status": "DOWN"}
-        else:
-            port = self.get(caller, self.ports, "Port", port_id)
-            row |= {"port_id": port_id, "fixed_ip_address": port["fixed_ips"][0]["ip_address"], "status": "ACTIVE"}
-        self.touch(row, now)
+        return network_floating.create(self, caller, wish, now)
 
     # --- keeping ---
 
     def to_state(self) -> Row:
         """Everything, as plain data."""
-        names = ("net", "networks", "subnets", "ports", "groups", "floating", "_next_address", "_next_floating")
+        names = ("net", "quota", "networks", "subnets", "ports", "groups", "floating", "cursors")
         return {name: getattr(self, name) for name in names}
 
     def from_state(self, state: Row) -> None:
         """What ``to_state`` gave, taken back."""
         for name, value in state.items():
             setattr(self, name, value)
-
-
-def _text(now: datetime) -> str:
-    """Neutron's form of an instant."""
-    return now.strftime("%Y-%m-%dT%H:%M:%SZ")
