@@ -14,6 +14,9 @@ from jetrun.remote.interface import GuestFacts, Switch, SwitchReading, Target
 ATTEMPT_S = 10.0
 """One connection attempt: long enough for a slow guest's key exchange, short enough to look at the cloud between."""
 
+STEADY_S = 30.0
+"""A connection that stood for this long was a good one; also the longest pause before a new one."""
+
 
 def connect(context: RunContext) -> None:
     """Reach the instance, check it, arm the switch.
@@ -81,6 +84,21 @@ def reach(context: RunContext, *, within_s: float) -> tuple[Target, str]:
             raise _unreachable(context, hosts, last)
         context.pause(pause_s)
         pause_s = min(context.bounds.poll_last_s, pause_s * 1.5)
+
+
+def reach_again(context: RunContext, *, within_s: float) -> None:
+    """A new connection after a broken one; slower each time when connections break as soon as they stand.
+
+    Raises:
+        InstanceNotStarted: none in time.
+        Interrupted: somebody asked the run to end.
+    """
+    now = context.clock.monotonic()
+    steady = now - context.reached_at >= STEADY_S
+    context.reconnect_pause_s = 0.0 if steady else min(STEADY_S, max(0.5, context.reconnect_pause_s * 2))
+    context.pause(context.reconnect_pause_s)
+    reach(context, within_s=within_s)
+    context.reached_at = context.clock.monotonic()
 
 
 def _target(context: RunContext, host: str, keys: Sequence[str]) -> Target:

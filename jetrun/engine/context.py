@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from jetrun.cloud.interface import Cloud
 from jetrun.engine.clock import Clock
 from jetrun.engine.interrupts import Interrupts
-from jetrun.errors import InternalError, JetrunError, Secret
+from jetrun.errors import CloudError, ExitCode, InternalError, JetrunError, RemoteError, Secret
 from jetrun.guarantee.constants import Bounds
 from jetrun.guarantee.lease import Lease
 from jetrun.guarantee.lifecycle import Kind, Phase, Record, RunState, apply
@@ -101,6 +101,7 @@ class RunContext:
         public_key: of jetrun's own key pair, for instances that it launches. secrets: environment of the script.
         tell: takes the run's document: queues and sends the mail, and adds its state to the document.
         last_seen: the newest observation, for messages.
+        reached_at, reconnect_pause_s: when SSH last stood anew (monotonic), and how long to wait before the next time.
         journal_lost: the journal could not be written; the run goes on to its shutdown without it.
     """
 
@@ -125,6 +126,8 @@ class RunContext:
     last_seen: Observation | None = None
     journal_lost: str = ""
     clock_skew_s: float = 0.0
+    reached_at: float = float("-inf")
+    reconnect_pause_s: float = 0.0
 
     @property
     def bounds(self) -> Bounds:
@@ -196,9 +199,12 @@ class RunContext:
         self.check()
 
     def trouble(self, error: JetrunError) -> None:
-        """Write down the first error of the run."""
+        """Write down the first error of the run, with the exit code that it leads to."""
+        code = int(error.exit_code)
+        if isinstance(error, (CloudError, RemoteError)) and not self.state.script_intended:
+            code = int(ExitCode.NOT_STARTED)
         self.screen.event("run.trouble_met", **error.as_dict())
-        self.record(Kind.TROUBLE, **error.as_dict(), exit_code=int(error.exit_code))
+        self.record(Kind.TROUBLE, **error.as_dict(), exit_code=code)
 
     def cloud_now(self) -> datetime:
         """Now, in cloud time."""

@@ -116,6 +116,8 @@ def _climb(context: RunContext, disposition: Disposition) -> Receipt:
         shelved_is_down=context.profile.shelved_is_down,
         known=state.known,
         unsettled=tuple(one for one in own if one.outcome is Outcome.AMBIGUOUS),
+        # A delete that an earlier process of this run asked for is ours too: its 404 is no alarm.
+        sent=tuple(one for one in (*state.sent, *state.intended) if one.action is Action.DELETE),
     )
     while True:
         step = ladder.decide(evidence, context.clock.now())

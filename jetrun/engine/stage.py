@@ -131,7 +131,7 @@ def _transfer(
             return reading
         context.screen.event("transfer.broken", what=what, failure=reading.failure)
         try:
-            connect.reach(context, within_s=min(left_s, context.bounds.ssh_s))
+            connect.reach_again(context, within_s=min(left_s, context.bounds.ssh_s))
         except InstanceNotStarted as error:
             return TransferReading(state=TransferState.FAILED, failure=error.what)
         except Interrupted:
@@ -180,5 +180,5 @@ def _with_connection(context: RunContext, act: Callable[[], None]) -> None:
     try:
         act()
     except RemoteUnreachable:
-        connect.reach(context, within_s=context.bounds.ssh_s)
+        connect.reach_again(context, within_s=context.bounds.ssh_s)
         act()

@@ -125,7 +125,11 @@ def decide(evidence: Evidence, now_at: datetime) -> Step:
 
 def _decide_absent(evidence: Evidence, now_at: datetime) -> Step:
     """404: proof for a delete that we asked for; an alarm for everything else. Never believed at one look."""
-    ours = any(sent.action is Action.DELETE and sent.outcome in MAYBE for sent in evidence.sent)
+    # A delete without an answer is ours only if the log has it; where the log of what is gone cannot be read, it may be.
+    ours = any(
+        sent.action is Action.DELETE and (took_effect(sent) or (sent.outcome in MAYBE and not evidence.log))
+        for sent in evidence.sent
+    )
     if evidence.disposition is Disposition.DELETE or evidence.disposable:
         if ours and _has_two_reads(evidence):
             return Verified(observations=(evidence.proof[0], evidence.proof[-1]))
@@ -253,7 +257,8 @@ def _send(evidence: Evidence, action: Action, now_at: datetime) -> Step:
     for sent in reversed(evidence.sent):
         if took_effect(sent):
             break
-        refused_since = sent.at
+        # What an earlier process sent long ago does not use up this one's time.
+        refused_since = max(sent.at, evidence.began_at)
     if refused_since is not None and since(refused_since, now_at) >= evidence.bounds.foreign_task_s:
         unauthorized = evidence.sent[-1].outcome is Outcome.UNAUTHORIZED
         return NotVerified(reason=Reason.CREDENTIALS if unauthorized else Reason.REFUSED, request_id=_blamed(evidence))
@@ -286,9 +291,7 @@ def _has_two_reads(evidence: Evidence) -> bool:
 
 def _gap_left(evidence: Evidence) -> float:
     """Seconds until the second read of the proof may be made."""
-    if evidence.latest is None or not evidence.proof:
-        return evidence.bounds.verify_gap_s
-    return max(0.0, evidence.bounds.verify_gap_s - since(evidence.proof[0].at, evidence.latest.at))
+    return max(0.0, evidence.bounds.verify_gap_s - since(evidence.proof[0].at, evidence.proof[-1].at))
 
 
 def _budget(bounds: Bounds, action: Action) -> float:

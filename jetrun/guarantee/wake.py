@@ -119,7 +119,7 @@ def _decide_low(evidence: Evidence, status: str, now_at: datetime) -> Waking:
     )
     if quiet_s < wait_s:
         return Look(after_s=pause(evidence))
-    if since(evidence.sent[0].at, now_at) >= bounds.unshelve_s:
+    if since(max(evidence.sent[0].at, evidence.began_at), now_at) >= bounds.unshelve_s:
         unauthorized = last.outcome is Outcome.UNAUTHORIZED
         return Down(reason=NotUp.CREDENTIALS if unauthorized else NotUp.REFUSED, request_id=last.request_id)
     return Send(action=action)

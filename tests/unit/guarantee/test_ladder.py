@@ -415,6 +415,15 @@ def test_our_delete_is_proven_by_two_404s(outcome: Outcome) -> None:
     assert isinstance(step(start, read("ABSENT", 1), read("ABSENT", 7)), Verified)
 
 
+def test_a_lost_delete_that_the_log_does_not_have_is_not_ours() -> None:
+    """Somebody else deleted it; the log of a deleted instance can still be read."""
+    start = evidence(DELETE, may_delete=True, sent=(sent(Action.DELETE, Outcome.AMBIGUOUS, 0),))
+    reads = (read("ABSENT", 1), read("ABSENT", 7))
+    assert step(start, *reads, log=(entry("create", "req-c", -9),)) == NotVerified(reason=Reason.GONE)
+    ours = (entry("create", "req-c", -9), entry("delete", "req-d", 1))
+    assert isinstance(step(start, *reads, log=ours), Verified)
+
+
 def test_a_disposable_instance_may_end_deleted() -> None:
     """Whatever the job's disposition: nothing ran on it."""
     start = evidence(disposable=True, sent=(sent(Action.DELETE, seconds=0, request="r"),))

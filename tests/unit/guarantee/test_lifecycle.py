@@ -184,6 +184,25 @@ def test_phases_and_extensions_are_kept() -> None:
     assert one.lease == {"until_at": "later"}
 
 
+def test_collecting_opens_an_ended_run_at_acquire_with_a_lease_and_a_switch_of_its_own() -> None:
+    """The outputs did not come: the instance is started once more for them, and brought down again."""
+    asked = state(*WHOLE, (Kind.COLLECT_ASKED, {}))
+    assert next_phase(asked) is Phase.ACQUIRE
+    assert not asked.lease_granted
+    assert asked.sent == ()
+    assert RequestId("req-1") in asked.known, "what the run did before is still its own"
+    assert next_phase(state(*WHOLE, (Kind.COLLECT_ASKED, {}), GRANTED, UP)) is Phase.CONNECT
+    assert next_phase(state(*WHOLE, (Kind.COLLECT_ASKED, {}), GRANTED, UP, REACHED, ARMED)) is Phase.STAGE_OUT
+    failed = state(*WHOLE, (Kind.COLLECT_ASKED, {}), GRANTED, (Kind.TROUBLE, {"exit_code": 120}))
+    assert next_phase(failed) is Phase.SHUTDOWN
+
+
+def test_a_planned_launch_knows_its_price() -> None:
+    """For what the run costs at worst."""
+    planned = state(IDENTIFIED, (Kind.PLANNED, {"flavor": "m3.tiny", "vcpus": 1}), job=LAUNCH)
+    assert (planned.flavor, planned.vcpus) == ("m3.tiny", 1)
+
+
 @pytest.mark.parametrize("records", [[], [Record(at=at(0), kind=Kind.CLOSED, data={"exit_code": 0})]])
 def test_a_journal_that_does_not_open_a_run_is_refused(records: list[Record]) -> None:
     """Nothing sensible could follow."""
