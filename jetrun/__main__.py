@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+
+OBJECTS_PER_COLLECTION = 50_000
+"""Between two collections of garbage; Python's 700 spends a quarter of the start on objects that imports have just made
+(measured: openstacksdk, fabric and typer in 0.33 s instead of 0.44 s). 50,000 small objects are some 5 MB."""
 
 
 def main() -> None:
     """Run the command line; never returns."""
+    gc.set_threshold(OBJECTS_PER_COLLECTION)
     from jetrun.cli.app import run_app  # noqa: PLC0415 - nothing is imported before it is needed
 
     sys.exit(run_app(sys.argv[1:]))
