@@ -14,6 +14,7 @@ units=$root/etc/systemd/system
 notice=$root/etc/motd.d/jetrun
 cron=$root/etc/cron.d/jetrun-deadman
 loop_pid=$root/run/jetrun-deadman.pid
+systemd=''
 LC_ALL=C
 PATH=$PATH:/usr/sbin:/sbin:/usr/bin:/bin
 export LC_ALL PATH
@@ -86,8 +87,8 @@ store() { # durable when this returns 0: beside the target, synced, renamed, syn
 	return 1
 }
 
-has_systemd() {
-	case $(systemctl is-system-running 2>/dev/null) in
+has_systemd() { # asked once a process: it does not change, and each question takes a program's start
+	case ${systemd:=$(systemctl is-system-running 2>/dev/null)} in
 	running | degraded | starting | initializing | maintenance) ;;
 	*) return 1 ;;
 	esac
