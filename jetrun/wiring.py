@@ -21,6 +21,7 @@ from jetrun.guarantee.power import RunId
 from jetrun.job import Job, Launch, from_mapping, to_mapping
 from jetrun.journal.outbox import Outbox, Waiting
 from jetrun.journal.store import Journal
+from jetrun.log import RunLog
 
 if TYPE_CHECKING:
     from jetrun.cloud.credentials import CloudChoice
@@ -92,6 +93,8 @@ class House:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         remote = SshRemote(run, host_keys=self.config.home / "host_keys")
         self._closing.append(remote.close)
+        log = RunLog(screen, folder / "run.jsonl", run_id=run, cloud=choice.name, instance_id=state.instance or "")
+        self._closing.append(log.close)
         base = Path(str(state.job.get("folder", ".")))
         public_key = self.public_key()
         context = RunContext(
@@ -103,7 +106,7 @@ class House:
             remote=remote,
             clock=self.clock,
             profile=choice.profile,
-            screen=screen,
+            screen=log,
             interrupts=interrupts,
             folder=folder,
             output_dir=base / job.output_folder(run),
@@ -111,7 +114,7 @@ class House:
             owner=owner(),
             identities=self.identities(job, choice.profile.ssh_key),
             public_key=public_key,
-            tell=lambda document: self.tell(run, job, document, screen),
+            tell=lambda document: self.tell(run, job, document, log),
         )
         context.clock_skew_s = float((state.cloud or {}).get("clock_skew_s", 0.0))
         return context

@@ -33,7 +33,7 @@ def acquire(context: RunContext) -> None:
         claims.grant(context)
     adopted, starts = _bring_up(context)
     context.record(Kind.UP, adopted=adopted, request_ids=list(starts))
-    context.screen.event("instance.up", adopted=adopted)
+    context.screen.event("instance.up", adopted=adopted, instance_id=context.instance)
     _mirror(context)
     if isinstance(context.job.instance, Launch):
         launch.attach_address(context)

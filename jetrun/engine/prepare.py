@@ -44,6 +44,7 @@ def prepare(context: RunContext) -> None:
     match context.job.instance:
         case On(name_or_id=name):
             instance = resolve(context, name)
+            context.screen.event("instance.resolved", instance_id=instance.id, instance_name=instance.name)
             context.record(
                 Kind.RESOLVED,
                 id=instance.id,

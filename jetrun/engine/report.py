@@ -33,6 +33,15 @@ def report(context: RunContext) -> None:
         context.tell(document)
         kept = {key: value for key, value in document.items() if key != "log_tail"}
         context.record(Kind.REPORTED, exit_code=int(code), document=kept)
+        context.screen.event(
+            "run.finished",
+            outcome=document["outcome"],
+            exit_code=int(code),
+            verified=None if context.state.receipt is None else context.state.receipt.verified,
+            elapsed_s=round((context.clock.now() - context.state.opened_at).total_seconds(), 3),
+            cost=document["cost"]["run"],
+            outputs=(context.state.outputs or {}).get("count", 0),
+        )
     context.record(Kind.CLOSED, exit_code=int(code))
 
 
