@@ -17,6 +17,9 @@ ATTEMPT_S = 10.0
 STEADY_S = 30.0
 """A connection that stood for this long was a good one; also the longest pause before a new one."""
 
+NO_ANSWER_PAUSE_S = 2.0
+"""Longest pause while nobody answers: a guest takes a quarter of a minute to boot, and every second of it is paid for."""
+
 
 def connect(context: RunContext) -> None:
     """Reach the instance, check it, arm the switch.
@@ -82,8 +85,11 @@ def reach(context: RunContext, *, within_s: float) -> tuple[Target, str]:
                 return target, trusted.host_key_trust
         if context.clock.monotonic() - began >= within_s:
             raise _unreachable(context, hosts, last)
+        if isinstance(last, RemoteRefused):
+            # OpenSSH 9.8 shuts out whoever is refused too often: a penalty of 5 s each, enforced from 15 s on (PerSourcePenalties).
+            pause_s = context.bounds.poll_last_s
         context.pause(pause_s)
-        pause_s = min(context.bounds.poll_last_s, pause_s * 1.5)
+        pause_s = min(NO_ANSWER_PAUSE_S, context.bounds.poll_last_s, pause_s * 1.5)
 
 
 def reach_again(context: RunContext, *, within_s: float) -> None:
