@@ -61,7 +61,7 @@ def printing(desk: Desk, rounds: int) -> Iterator[Figure]:
 def _run(desk: Desk, command: list[str], script: Path, key: str) -> tuple[float, float]:
     """One run: (the script's own wall time in seconds, 0 where it takes none; the driver's peak memory in MB)."""
     folder = desk.folder / "printed"
-    words = ["run", str(script), "--on", key, "--quiet", "--output-dir", str(folder)]
+    words = ["run", str(script), "--on", key, "--output-dir", str(folder)]
     if script.name != "null.sh":
         words += ["-o", "took"]
     options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
