@@ -154,10 +154,11 @@ def _instance(choice: CloudChoice, adapter: OpenStackCloud, name: str) -> Iterat
     rule = adapter.ssh_rule(one.id, choice.profile.ssh_port)
     if rule.allowed is False:
         group = rule.groups[0] if rule.groups else "default"
+        create = f"security group rule create --protocol tcp --dst-port {choice.profile.ssh_port} {group}"
         yield Finding(
             level="red",
             what=f"no rule of its security groups ({', '.join(rule.groups) or 'none'}) lets SSH in",
-            next=f"openstack --os-cloud {choice.name} security group rule create --protocol tcp --dst-port {choice.profile.ssh_port} {group}",
+            next=f"openstack --os-cloud {choice.name} {create}",
         )
     elif rule.allowed:
         yield Finding(level="green", what=f"security groups let SSH in: {', '.join(rule.groups)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import re
 import shlex
 import subprocess
@@ -22,6 +23,10 @@ set -eu
 mkdir -p results
 echo "hello from $(hostname)" | tee results/hello.txt
 """
+
+
+CARRIED = ("OS_CLOUD", "OS_CLIENT_CONFIG_FILE", "JETRUN_HOME", "JETRUN_CONFIG")
+"""Settings of this shell that a timer or cron would not have. None of them is a secret: those stay in files."""
 
 
 def write_first_job(folder: Path, on: str, config: Config) -> str:
@@ -63,9 +68,13 @@ def scheduled(job: Path, on_calendar: str, *, install: bool) -> str:
     _check_calendar(on_calendar)
     name = "jetrun-" + (re.sub(r"[^A-Za-z0-9_.-]", "-", path.stem) or "job")
     command = f"{_quoted(sys.executable)} -m jetrun run {_quoted(str(path))}"
+    settings = {key: os.environ[key] for key in CARRIED if os.environ.get(key)}
+    environment = "".join(f"Environment={_quoted(f'{key}={value}')}\n" for key, value in settings.items())
+    exports = "".join(f"{key}={shlex.quote(value)} " for key, value in settings.items())
     service = (
         f"[Unit]\nDescription=jetrun {path.name}\n\n[Service]\nType=oneshot\nWorkingDirectory={_escaped(str(path.parent))}\n"
-        f"ExecStart={command}\n# A stop ends the run in order: collect, bring the instance down, prove it.\nTimeoutStopSec=1h\n"
+        f"{environment}ExecStart={command}\n"
+        "# A stop ends the run in order: collect, bring the instance down, prove it.\nTimeoutStopSec=1h\n"
     )
     timer = (
         f"[Unit]\nDescription=when jetrun {path.name} runs\n\n[Timer]\nOnCalendar={on_calendar}\nPersistent=true\n\n"
@@ -75,9 +84,10 @@ def scheduled(job: Path, on_calendar: str, *, install: bool) -> str:
     files = {folder / f"{name}.service": service, folder / f"{name}.timer": timer}
     shown = "".join(f"# {target}\n{text}\n" for target, text in files.items())
     cron = f"# the same by cron (choose the five fields yourself):\n# 0 6 * * 1  cd {shlex.quote(str(path.parent))} && "
-    cron += f"{shlex.quote(sys.executable)} -m jetrun run {shlex.quote(str(path))}\n"
+    cron += f"{exports}{shlex.quote(sys.executable)} -m jetrun run {shlex.quote(str(path))}\n"
     if not install:
-        return f"{shown}{cron}\n# to install: jetrun schedule {shlex.quote(str(job))} --on-calendar {shlex.quote(on_calendar)} --install\n"
+        again = f"jetrun schedule {shlex.quote(str(job))} --on-calendar {shlex.quote(on_calendar)} --install"
+        return f"{shown}{cron}\n# to install: {again}\n"
     folder.mkdir(parents=True, exist_ok=True)
     for target, text in files.items():
         target.write_text(text, encoding="utf-8")

@@ -63,8 +63,12 @@ def logs(
     return 0
 
 
-def verify(run: Annotated[str, typer.Argument(help="A run, or an instance's name or id.")], *, as_json: Json = False,
-           cloud: Annotated[str | None, typer.Option("--os-cloud", help="For an instance: an entry of clouds.yaml.")] = None) -> int:  # fmt: skip
+def verify(
+    run: Annotated[str, typer.Argument(help="A run, or an instance's name or id.")],
+    *,
+    as_json: Json = False,
+    cloud: Annotated[str | None, typer.Option("--os-cloud", help="For an instance: an entry of clouds.yaml.")] = None,
+) -> int:
     """Look at an instance afresh, twice, and say whether it is down; a run's own is brought down if it is not."""
     from jetrun.cli.verifying import verify_instance, verify_run  # noqa: PLC0415
     from jetrun.errors import UsageError  # noqa: PLC0415
@@ -87,7 +91,7 @@ def cancel(run: Run) -> int:
     from jetrun.wiring import House  # noqa: PLC0415
 
     with House() as house:
-        found = house.journal.find(run)
+        found = house.journal.find(run, unfinished=True)
         row = next(one for one in house.journal.runs() if one.run == found)
         if row.closed:
             sys.stdout.write(f"run {found} has ended already: jetrun show {found}\n")

@@ -127,7 +127,7 @@ def continue_(
     from jetrun.wiring import House  # noqa: PLC0415
 
     with House() as house:
-        found = house.journal.find(run)
+        found = house.journal.find(run, unfinished=True)
         screen = TerminalScreen(live=_is_terminal(2), output=sys.stderr.buffer if as_json else None)
         house.reopen_if_unverified(found)
         return show(continue_run(house, found, screen=screen), screen, as_json=as_json)

@@ -55,6 +55,7 @@ def _baseline(context: RunContext) -> None:
         raise InstanceNotStarted(code=error.code, what=error.what, next=error.next) from error
     context.last_seen = read
     if read.status == "ACTIVE" and context.job.take_over == "no":
+        claims.refuse_if_held(context)
         raise _in_use(context, "it is already running, and jetrun did not start it")
     context.record(Kind.BASELINE, request_ids=[entry.request_id for entry in log], status=read.status)
 

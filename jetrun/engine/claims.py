@@ -54,6 +54,21 @@ def own_lease(context: RunContext) -> Lease | None:
     )
 
 
+def refuse_if_held(context: RunContext) -> None:
+    """Say who holds the instance, if another run does. Writes nothing.
+
+    Raises:
+        InstanceInUse: another run's lease lives.
+        InstanceNotStarted: the port cannot be read.
+    """
+    try:
+        port = context.cloud.lease_port(context.instance)
+    except CloudError as error:
+        raise InstanceNotStarted(code="lease-not-read", what=error.what, next=error.next) from error
+    if port is not None:
+        _held(context, port)
+
+
 def grant(context: RunContext) -> None:
     """Take the lease on the instance's port, or say who holds it.
 
@@ -112,7 +127,7 @@ def _held(context: RunContext, port: LeasePort) -> Lease | None:
                 + (" and is ending" if held.state is LeaseState.ENDING else "")
             ),
             state=context.describe_state(),
-            next=f"wait until {held.until_at:%H:%MZ}, or ask {held.owner}; a dead run is ended by: jetrun reap",
+            next=f"jetrun continue {held.run}   (on {held.owner}, if its process is gone; else wait until {held.until_at:%H:%MZ})",
         )
     return held
 

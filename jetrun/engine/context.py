@@ -167,7 +167,8 @@ class RunContext:
         """Begin *phase*, once."""
         if self.state.phase is not phase or not self.state.phases:
             self.record(Kind.PHASE, phase=phase.value)
-            self.screen.phase(phase)
+            if phase is not Phase.SHUTDOWN or self.state.spending_possible:
+                self.screen.phase(phase)
 
     def check(self) -> None:
         """Raise Interrupted when somebody asked the run to end; note it first.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
+import shlex
 from datetime import timedelta
 
 from jetrun.cloud.interface import Instance, LaunchWish
@@ -10,6 +12,7 @@ from jetrun.engine.context import RunContext
 from jetrun.errors import CloudError, InstanceNotStarted, UsageError
 from jetrun.guarantee.lifecycle import Kind
 from jetrun.job import Launch, On, duration_text
+from jetrun.job_fields import toml_text
 
 
 def prepare(context: RunContext) -> None:
@@ -92,11 +95,14 @@ def resolve(context: RunContext, name: str) -> Instance:
     try:
         found = context.cloud.find_instances(name)
         if not found:
-            near = ", ".join(sorted(one.name for one in context.cloud.list_instances())[:8]) or "none"
+            names = sorted({one.name for one in context.cloud.list_instances()})
+            near = difflib.get_close_matches(name, names, n=8, cutoff=0.0)
             raise UsageError(
                 code="unknown-instance",
-                what=f"instance.on: no instance {name!r} in this project; there are: {near}",
-                next=f"openstack --os-cloud {context.cloud_name} server list",
+                what=f"instance.on: no instance {name!r} in this project; there are: {', '.join(near) or 'none'}",
+                next=f"--on {shlex.quote(near[0])}   (or on = {toml_text(near[0])} in the job file)"
+                if near
+                else f"openstack --os-cloud {context.cloud_name} server list",
             )
     except CloudError as error:
         raise UsageError(code=error.code, what=error.what, next=error.next) from error

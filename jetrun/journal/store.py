@@ -194,8 +194,11 @@ class Journal:
                 found.append(row)
         return found
 
-    def find(self, word: str) -> RunId:
+    def find(self, word: str, *, unfinished: bool = False) -> RunId:
         """The run that *word* names: an id, the start of one that fits only one run, or ``last``.
+
+        Args:
+            unfinished: ``last`` is the newest run that has not ended, where there is one.
 
         Raises:
             UsageError: none or several fit.
@@ -203,7 +206,7 @@ class Journal:
         runs = self.runs()
         found = [row for row in runs if row.run == word] or [row for row in runs if row.run.startswith(word)]
         if word == "last":
-            found = runs[:1]
+            found = ([row for row in runs if unfinished and not row.closed] or runs)[:1]
         if len(found) == 1:
             return found[0].run
         names = ", ".join(row.run for row in (found or runs)[:5]) or "none yet"
