@@ -36,6 +36,7 @@ def routes() -> list[Route]:
         route("GET", "/images", _list, "list"),
         route("POST", "/images", _create, "create", writes=True),
         route("GET", "/images/{key}", _show, "show"),
+        route("PUT", "/images/{key}/file", _upload, "upload", writes=True),
         route("DELETE", "/images/{key}", _delete, "delete", writes=True),
         route("GET", "/schemas/image", lambda call: (200, _schema()), "schema"),
         route("GET", "/schemas/images", lambda call: (200, _schema_of_many()), "schema"),
@@ -109,6 +110,12 @@ def _create(call: Call) -> Answer:
 
 def _show(call: Call) -> Answer:
     return 200, call.cloud.images.get(call.caller, call.path["key"])
+
+
+def _upload(call: Call) -> Answer:
+    length = call.headers.get("content-length", "0")
+    call.cloud.images.upload(call.caller, call.path["key"], int(length) if length.isdecimal() else 0, call.now)
+    return 204, None
 
 
 def _delete(call: Call) -> Answer:

@@ -76,6 +76,18 @@ class ImageModel:
         row = self.images[key]
         row |= {"status": "active", "size": size_bytes, "updated_at": now.strftime("%Y-%m-%dT%H:%M:%SZ")}
 
+    def upload(self, caller: Caller, key: str, size_bytes: int, now: datetime) -> None:
+        """Take the data of an image that waits for it. Only its size is kept: every instance boots the same.
+
+        Raises:
+            ApiError: 409 for an image that has its data, 404 for one that is not the caller's.
+        """
+        row = self.get(caller, key)
+        if row["status"] != "queued":
+            words = f"Image status transition from {row['status']} to saving is not allowed"
+            raise ApiError(409, "Conflict", words)
+        self.activate(key, size_bytes, now)
+
     def visible(self, caller: Caller) -> list[Row]:
         """The images that *caller* may see, newest first."""
         rows = [row for row in reversed(self.images.values()) if _may_see(caller, row)]
