@@ -84,8 +84,13 @@ def of_exception(error: Exception, *, call: str, writes: bool) -> CloudError:
     if isinstance(error, ka.HttpError):
         # Only authentication raises these: our own calls take the answer as it is. No request of ours was sent.
         return _of_login(error, call=call)
+    if was_never_sent(error):
+        return CloudTransient(
+            what=f"{call}: the cloud cannot be reached (connection refused, or its name is unknown)",
+            code="cloud-not-answering",
+        )
     if isinstance(error, (ka.ConnectFailure, ka.ConnectionError)):
-        if not writes or was_never_sent(error):
+        if not writes:
             return CloudTransient(
                 what=f"{call}: no connection to the cloud ({type(error).__name__})", code="cloud-not-answering"
             )

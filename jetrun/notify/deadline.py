@@ -104,6 +104,8 @@ def tls_context(limit: Deadline, *, ca_file: str | None = None) -> ssl.SSLContex
         ca_file: certificates to trust besides the system's.
     """
     context = ssl.create_default_context()
+    # Said outright: what the default is depends on the Python and on the system's own configuration of OpenSSL.
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
     if ca_file is not None:
         context.load_verify_locations(cafile=ca_file)
     context.sslsocket_class = _tls_socket_class(limit)

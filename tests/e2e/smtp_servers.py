@@ -106,7 +106,8 @@ async def _close(server: asyncio.Server, sessions: list[SMTP]) -> None:
     """End what is open, then let every task see its end."""
     server.close()
     for session in sessions:
-        if isinstance(session.transport, asyncio.WriteTransport):
+        # Python 3.11.2 cannot abort a TLS session that has ended.
+        if isinstance(session.transport, asyncio.WriteTransport) and not session.transport.is_closing():
             session.transport.abort()
     rest = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
     for task in rest:
