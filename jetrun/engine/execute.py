@@ -87,7 +87,7 @@ class _Following:
         self._follower: LogFollower | None = None
         self._beaten = context.clock.monotonic()
         self._looked = context.clock.monotonic()
-        self._allowance = float(RATE_BYTES_S)
+        self._allowance = float(CHUNK_BYTES)
         self._refilled = context.clock.monotonic()
         self._log_lost = False
         self._stop_until: float | None = None

@@ -72,8 +72,13 @@ class SshConnection:
         """The error for this connection having broken."""
         return RemoteUnreachable(what=f"the SSH connection to {self._where} {how}")
 
-    def open(self, program: bytes, *, within_s: float, command: str = programs.COMMAND) -> Channel:
+    def open(
+        self, program: bytes, *, within_s: float, command: str = programs.COMMAND, window_bytes: int | None = None
+    ) -> Channel:
         """A session in which *program* runs, its standard input sent and closed.
+
+        Args:
+            window_bytes: how much may come before anybody reads it; by default paramiko's 2 MiB.
 
         Raises:
             RemoteUnreachable: not within *within_s*, or the connection broke.
@@ -84,7 +89,7 @@ class SshConnection:
         channel: Channel | None = None
         try:
             # fabric's own open_session may wait an hour (fabric#1384).
-            channel = self._transport.open_session(timeout=max(0.1, within_s))
+            channel = self._transport.open_session(window_size=window_bytes, timeout=max(0.1, within_s))
             channel.settimeout(max(0.1, until - time.monotonic()))
             channel.exec_command(command)
             channel.sendall(program)

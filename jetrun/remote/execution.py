@@ -22,6 +22,9 @@ START_S = 30.0
 READ_S = 20.0
 """Deadlines of one command each: a guest under load answers within a second; a suspended one never does."""
 
+WINDOW_BYTES = 256 * 1024
+"""How much of the log may come before it is read: over a fifth of a second there and back still a megabyte a second."""
+
 LAST_SIGNAL = 64
 """Of Linux. A shell reports a script that signal n ended as 128 + n."""
 
@@ -128,7 +131,7 @@ class SshLogFollower:
     def __init__(self, connection: SshConnection, run: RunId, offset: int) -> None:
         program = programs.build(("process", "follow"), [run, str(offset)])
         self._connection = connection
-        self._channel: Channel = connection.open(program, within_s=READ_S)
+        self._channel: Channel = connection.open(program, within_s=READ_S, window_bytes=WINDOW_BYTES)
         self._before = b""
         self._begun = False
         self._ended = False
