@@ -35,7 +35,7 @@ def lease(**changes: object) -> Lease:
     previous=st.text(st.characters(codec="utf-8"), max_size=40),
 )
 def test_what_is_written_is_what_is_read(
-    state: LeaseState, disposition: Disposition, outputs: bool, until: datetime, generation: int, previous: str
+    *, state: LeaseState, disposition: Disposition, outputs: bool, until: datetime, generation: int, previous: str
 ) -> None:
     """The round trip keeps every field, and a person's words behind it."""
     written = lease(
