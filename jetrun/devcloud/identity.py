@@ -1,7 +1,6 @@
 """Users, projects, tokens and application credentials: as much of Keystone as jetrun and the openstack command need. Pure.
 
-Texts and rules: Keystone 22 (the lab's), where a test in the lab or its source shows them. A model kinder than the real
-thing is a bug: what is expired, deleted or not allowed is refused in the very words in which Keystone refuses it.
+Texts and rules: Keystone 22's, from the lab and its source. A model kinder than the real thing is a bug.
 """
 
 from __future__ import annotations
@@ -59,14 +58,14 @@ class IdentityModel:
         """A project; its id."""
         key = self.new_key()
         about = {"id": key, "name": name, "domain_id": DOMAIN["id"], "enabled": True, "description": "", "tags": []}
-        self.projects[key] = {**about, "parent_id": DOMAIN["id"], "is_domain": False, "options": {}}
+        self.projects[key] = {**about, "parent_id": DOMAIN["id"], "is_domain": False}
         return key
 
     def add_user(self, name: str, password: str, project_id: str, roles: list[str]) -> str:
         """A user with roles on a project; its id."""
         key = self.new_key()
-        about = {"id": key, "name": name, "domain_id": DOMAIN["id"], "enabled": True, "options": {}}
-        self.users[key] = {**about, "password": password, "default_project_id": project_id}
+        about = {"id": key, "name": name, "domain_id": DOMAIN["id"], "enabled": True, "default_project_id": project_id}
+        self.users[key] = {**about, "password": password}
         self.grants[key] = {project_id: list(roles)}
         return key
 
@@ -138,11 +137,10 @@ class IdentityModel:
         if "scope" in auth:
             raise UnauthorizedError("Application credentials cannot request a scope.")
         found = self._named_credential(wish)
-        if found["secret"] != wish.get("secret") or not self.users[found["user_id"]]["enabled"]:
-            raise UnauthorizedError
-        if found["expires_at"] is not None and instant(found["expires_at"]) <= now:
-            raise UnauthorizedError
         user, project = self.users[found["user_id"]], found["project_id"]
+        over = found["expires_at"] is not None and instant(found["expires_at"]) <= now
+        if over or found["secret"] != wish.get("secret") or not user["enabled"]:
+            raise UnauthorizedError
         granted = self.grants[user["id"]].get(project, [])
         roles = [one["name"] for one in found["roles"] if one["name"] in granted]
         return self._issue(user, project, roles, now, methods=["application_credential"], credential=found)
@@ -160,10 +158,11 @@ class IdentityModel:
         if user is None:
             raise UnauthorizedError
         for one in self.credentials.values():
-            if one["user_id"] == user["id"] and one["name"] == wish["name"]:
+            if (one["user_id"], one["name"]) == (user["id"], wish["name"]):
                 return one
-        words = "An unexpected error prevented the server from fulfilling your request."
-        raise ApiError(500, "Internal Server Error", words)
+        raise ApiError(
+            500, "Internal Server Error", "An unexpected error prevented the server from fulfilling your request."
+        )
 
     def _by_token(self, auth: Mapping[str, Any], secret: str, now: datetime) -> tuple[str, Row]:
         """A token for a token. It lives no longer than the first; one of an application credential cannot be exchanged."""
@@ -191,6 +190,9 @@ class IdentityModel:
         if not roles:
             raise UnauthorizedError
         expires_at = _text(now + timedelta(seconds=self.token_life_s))
+        last = credential["expires_at"] if credential else None
+        if last is not None and instant(last) < instant(expires_at):
+            expires_at = instant(last).replace(tzinfo=None).isoformat()  # without a zone, as Keystone writes it then
         token = {
             "user_id": user["id"],
             "project_id": project_id,
@@ -201,8 +203,7 @@ class IdentityModel:
             "methods": list(dict.fromkeys(methods)),
             "audit_ids": [self.new_key()[:22]],
             "credential": None if credential is None else {
-                key: credential[key] for key in ("id", "name", "unrestricted", "access_rules")
-            },
+                key: credential[key] for key in ("id", "name", "unrestricted", "access_rules")},
         }  # fmt: skip
         self.tokens = {key: one for key, one in self.tokens.items() if instant(one["ends_at"]) > now}
         secret = f"gAAAAA{self.new_key()}{self.new_key()}"
@@ -244,8 +245,8 @@ class IdentityModel:
         self._check_unrestricted(caller)
         row = new_credential(caller, wish, now)
         if any((one["user_id"], one["name"]) == (caller.user_id, row["name"]) for one in self.credentials.values()):
-            words = f"Conflict occurred attempting to store application_credential - Duplicate entry found with name {row['name']}."
-            raise ApiError(409, "Conflict", words)
+            words = f"Duplicate entry found with name {row['name']}."
+            raise ApiError(409, "Conflict", f"Conflict occurred attempting to store application_credential - {words}")
         secret = str(wish.get("secret") or self.new_key() + self.new_key())
         rules = [kept_rule(self.rules, caller.user_id, rule, self.new_key) for rule in row["access_rules"]]
         row |= {"id": self.new_key(), "secret": secret, "access_rules": rules}
