@@ -96,7 +96,8 @@ def _end_one(
     instance = InstanceId(port.device_id)
     read = cloud.read(instance)
     log = cloud.actions(instance)
-    mine = _own_requests(log, lease, state if state is not None and state.run == lease.run else None)
+    journaled = state if state is not None and state.run == lease.run else None
+    mine = _own_requests(log, lease, journaled, launched=f"jetrun-run-{lease.run}" in read.tags)
     if dry_run:
         return (
             f"would end: {read.observation.status}, lease of {lease.owner} until {lease.until_at:%Y-%m-%d %H:%MZ}",
@@ -131,14 +132,20 @@ def _end_one(
     return f"NOT VERIFIED DOWN: {step.reason.value}", False
 
 
-def _own_requests(log: list[InstanceAction], lease: Lease, state: RunState | None) -> frozenset[RequestId]:
-    """Request ids in *log* that are not a person's later start."""
+def _own_requests(
+    log: list[InstanceAction], lease: Lease, state: RunState | None, *, launched: bool
+) -> frozenset[RequestId]:
+    """Request ids in *log* that are not a person's later start.
+
+    Without the run's journal: everything before the lease, and the first start after it, which is the run's own. The
+    lease has whole seconds, so the making of an instance that the run did not make is never taken for its start.
+    """
     if state is not None:
         return state.known
     granted_at = datetime.fromtimestamp(lease.generation, UTC) - timedelta(seconds=1)
     starts = sorted((one for one in log if one.action in STARTING_ACTIONS), key=lambda one: one.started_at)
-    before = [one for one in starts if one.started_at < granted_at]
-    after = [one for one in starts if one.started_at >= granted_at]
+    before = [one for one in starts if one.started_at < granted_at or (one.action == "create" and not launched)]
+    after = [one for one in starts if one not in before]
     return frozenset(one.request_id for one in (*before, *after[:1]))
 
 
