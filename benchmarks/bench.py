@@ -6,8 +6,8 @@ python benchmarks/bench.py [help] [null] [sync] [output] [--rounds N]
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -49,18 +49,15 @@ def main() -> int:
 
 def _figures(sections: list[str], rounds: int) -> Iterator[Figure]:
     """Every figure, as it comes, on one embedded cloud without delays of its own."""
-    folder = Path(
-        tempfile.mkdtemp(prefix="jb", dir="/tmp")
-    )  # a control socket's path is short; mkdtemp makes it private
-    running = client.start(folder / "c", timings="zero")
-    try:
+    # A control socket's path is short; mkdtemp makes the folder private.
+    with tempfile.TemporaryDirectory(prefix="jb", dir="/tmp") as name, contextlib.ExitStack() as closing:
+        folder = Path(name)
+        running = client.start(folder / "c", timings="zero")
+        closing.callback(client.stop, running)
         desk = Desk(cloud=running, folder=folder / "desk", extra={"PYTHONPATH": str(HERE.parent)})
-        for name in sections:
-            measure, usual = SECTIONS[name]
+        for section in sections:
+            measure, usual = SECTIONS[section]
             yield from measure(desk, rounds or usual)
-    finally:
-        client.stop(running)
-        shutil.rmtree(folder)
 
 
 if __name__ == "__main__":
