@@ -1,6 +1,8 @@
 """The cloud interface over OpenStack's APIs. With credentials.py and wire.py the only place that knows openstacksdk.
 
 Every method is one call, or as few as the facts need; every write is sent once.
+
+Over 300 lines because one Protocol, one class.
 """
 
 from __future__ import annotations

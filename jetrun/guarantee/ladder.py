@@ -10,6 +10,8 @@ The way taken: a rung is left only on a fresh observation, read together with th
 
 ``decide`` maps a :class:`~jetrun.guarantee.evidence.Evidence` and the time to one step; ``evidence.saw``, ``replied`` and
 ``unread`` map what came back to the next Evidence. Who drives it: ``engine/shutdown.py`` alone.
+
+Over 300 lines because the ladder is read as a whole.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 Crash-only: the phase is never stored as a position that could be wrong, it follows from the facts. Whichever process
 continues a run folds the same records into the same :class:`RunState` and goes on from there.
+
+Over 300 lines because a run's life is one fold over its records, and stands in one place.
 """
 
 from __future__ import annotations

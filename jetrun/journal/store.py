@@ -7,8 +7,6 @@ Who may import this: engine/ and cli/. It never talks to the cloud or the instan
 from __future__ import annotations
 
 import json
-import os
-import socket
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +18,7 @@ from typing import Any
 from jetrun.errors import InternalError, UsageError
 from jetrun.guarantee.lifecycle import Kind, Record, RunState, replay
 from jetrun.guarantee.power import RunId
+from jetrun.journal.owner import Owner
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (
@@ -41,38 +40,6 @@ _NETWORK_FILESYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "afs", "lustre", "gpfs", "beegfs", "ceph", "fuse.sshfs"}
 )
 """Where SQLite's write-ahead log does not hold, because it needs shared memory. Source: sqlite.org/wal.html, section 1."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Owner:
-    """The process that carries a run: alive only if host, boot, pid and start time all agree."""
-
-    host: str
-    boot_id: str
-    pid: int
-    start_time: str
-
-    @classmethod
-    def of_this_process(cls) -> Owner:
-        """This process."""
-        pid = os.getpid()
-        return cls(host=socket.gethostname(), boot_id=_boot_id(), pid=pid, start_time=_start_time(pid))
-
-    def is_alive(self) -> bool | None:
-        """Whether that very process lives; None where it is on another host and cannot be known from here."""
-        if self.host != socket.gethostname():
-            return None
-        return self.boot_id == _boot_id() and self.start_time == _start_time(self.pid) != ""
-
-    def to_text(self) -> str:
-        """As kept in the journal."""
-        return json.dumps([self.host, self.boot_id, self.pid, self.start_time])
-
-    @classmethod
-    def from_text(cls, text: str) -> Owner:
-        """The owner that ``to_text`` wrote."""
-        host, boot_id, pid, start_time = json.loads(text)
-        return cls(host=host, boot_id=boot_id, pid=pid, start_time=start_time)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -285,20 +252,3 @@ def filesystem_of(folder: Path) -> str:
     except (OSError, ValueError):
         return ""
     return kind
-
-
-def _boot_id() -> str:
-    """This boot's id. Source: proc(5), random/boot_id."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
-        return ""
-
-
-def _start_time(pid: int) -> str:
-    """The process's start in clock ticks since boot, empty when there is none (or a zombie). Source: proc(5), stat, field 22."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-    except OSError:
-        return ""
-    return "" if fields[0] in {"Z", "X"} else fields[19]

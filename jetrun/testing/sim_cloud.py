@@ -1,4 +1,7 @@
-"""The cloud interface over the pure models, in virtual time, with the same faults as over HTTP."""
+"""The cloud interface over the pure models, in virtual time, with the same faults as over HTTP.
+
+Over 300 lines because one Protocol, one class.
+"""
 
 from __future__ import annotations
 

@@ -15,7 +15,8 @@ from jetrun.errors import InternalError, UsageError
 from jetrun.guarantee.lifecycle import Kind
 from jetrun.guarantee.power import RunId
 from jetrun.journal.outbox import Outbox
-from jetrun.journal.store import Journal, Owner, filesystem_of
+from jetrun.journal.owner import Owner
+from jetrun.journal.store import Journal, filesystem_of
 
 JOB = {"instance": {"on": "vm"}, "cloud": "js2"}
 
