@@ -7,10 +7,9 @@ raises: a terminal that is gone must not end a run.
 from __future__ import annotations
 
 import os
-import sys
 import time
-from typing import IO, Any
 
+from jetrun.cli.patient import PatientWriter
 from jetrun.guarantee.lifecycle import Phase
 from jetrun.remote.interface import TransferReading, TransferState
 
@@ -71,18 +70,19 @@ class TerminalScreen:
 
     Args:
         live: stderr is a terminal: redraw one status line; otherwise plain lines.
-        stream_output: show the script's output as it comes (on stdout, unless a JSON document goes there).
+        stream_output: show the script's output as it comes.
+        output_to: the file descriptor for it: 1, or 2 where a JSON document goes to stdout.
     """
 
-    def __init__(self, *, live: bool, stream_output: bool = True, output: IO[bytes] | None = None) -> None:
+    def __init__(self, *, live: bool, stream_output: bool = True, output_to: int = 1) -> None:
         self._live = live
         self._stream_output = stream_output
-        self._output = output
+        self._errors = PatientWriter(2)
+        self._output = self._errors if output_to == 2 else PatientWriter(output_to)
         self._began = time.monotonic()
         self._phase = ""
         self._shown = False
         self._drawn = 0.0
-        self._last = ""
 
     def phase(self, phase: Phase) -> None:
         """A phase began."""
@@ -114,12 +114,7 @@ class TerminalScreen:
         if not self._stream_output:
             return
         self._clear()
-        try:
-            target: Any = self._output if self._output is not None else sys.stdout.buffer
-            target.write(data)
-            target.flush()
-        except (OSError, ValueError):
-            self._stream_output = False
+        self._output.write(data)
 
     def transfer(self, what: str, reading: TransferReading) -> None:
         """How a transfer stands."""
@@ -128,13 +123,24 @@ class TerminalScreen:
             self._draw(f"{what}: {reading.sent_bytes / 1e6:.1f} MB{rate}")
 
     def close(self) -> None:
-        """Leave the terminal clean."""
+        """Leave the terminal clean, with everything shown that somebody reads."""
         self._clear()
+        self._output.finish()
+        if self._output.dropped_bytes:
+            size = self._output.dropped_bytes
+            self._line(
+                f"          nobody read fast enough: {size} bytes of output were not shown; jetrun logs shows all"
+            )
+        self._errors.finish()
+
+    def _write(self, text: str) -> None:
+        """Write to stderr, which may be gone, or held."""
+        self._errors.write(text.encode(errors="replace"))
 
     def _line(self, text: str) -> None:
         """A line that stays."""
         self._clear()
-        _write(f"{_elapsed(time.monotonic() - self._began)}  {text}\n")
+        self._write(f"{_elapsed(time.monotonic() - self._began)}  {text}\n")
 
     def _draw(self, text: str) -> None:
         """The live line, four times a second at most."""
@@ -144,13 +150,13 @@ class TerminalScreen:
         self._drawn = now
         width = _width()
         line = f"{_elapsed(now - self._began)}  {self._phase:<9} {text}"
-        _write("\r\x1b[2K" + line[: width - 1])
+        self._write("\r\x1b[2K" + line[: width - 1])
         self._shown = True
 
     def _clear(self) -> None:
         """Remove the live line."""
         if self._shown:
-            _write("\r\x1b[2K")
+            self._write("\r\x1b[2K")
             self._shown = False
 
 
@@ -167,12 +173,3 @@ def _width() -> int:
         return os.get_terminal_size(2).columns
     except OSError:
         return 80
-
-
-def _write(text: str) -> None:
-    """Write to stderr, which may be gone."""
-    try:
-        sys.stderr.write(text)
-        sys.stderr.flush()
-    except (OSError, ValueError):
-        return

@@ -92,9 +92,7 @@ def carry(house: House, job: Job, cloud: str | None, *, as_json: bool, quiet: bo
     from jetrun.cli.screen import TerminalScreen  # noqa: PLC0415
 
     choice = house.choose_cloud(cloud)
-    screen = TerminalScreen(
-        live=_is_terminal(2), stream_output=not quiet, output=sys.stderr.buffer if as_json else None
-    )
+    screen = TerminalScreen(live=_is_terminal(2), stream_output=not quiet, output_to=2 if as_json else 1)
     for line in (*choice.warnings, *house.alarms()):
         screen.note(line)
     result = continue_run(house, house.begin(job, choice), screen=screen)
@@ -128,7 +126,7 @@ def continue_(
 
     with House() as house:
         found = house.journal.find(run, unfinished=True)
-        screen = TerminalScreen(live=_is_terminal(2), output=sys.stderr.buffer if as_json else None)
+        screen = TerminalScreen(live=_is_terminal(2), output_to=2 if as_json else 1)
         house.reopen_if_unverified(found)
         return show(continue_run(house, found, screen=screen), screen, as_json=as_json)
 

@@ -7,6 +7,7 @@ refused with a word why. Handlers only set flags and write to the terminal with 
 from __future__ import annotations
 
 import os
+import select
 import signal
 from collections.abc import Callable
 from types import FrameType, TracebackType
@@ -65,8 +66,9 @@ class Interrupts:
 
 
 def _tell(text: str) -> None:
-    """Write to the terminal, which may be gone."""
+    """Write to the terminal, which may be gone, or held by Ctrl-S: then nothing is said."""
     try:
-        os.write(2, text.encode())
-    except OSError:
+        if select.select([], [2], [], 0)[1]:
+            os.write(2, text.encode())
+    except (OSError, ValueError):
         return
