@@ -118,6 +118,7 @@ def test_a_wrong_login_is_refused_without_a_word_of_what_is_wrong(keystone, body
     [
         ({}, "identity in auth"),
         ({"identity": {"methods": ["password"]}}, "password in identity"),
+        (password(name=""), "id or name in user"),
         (password(name="ada"), "domain in user"),
         (password(scope={"project": {"name": "lab"}}), "domain in project"),
         (by_credential(secret="x"), "id or name in application credential"),

@@ -146,6 +146,17 @@ def test_everybody_reads_his_own_projects_and_the_staff_all(faces):
     assert (status, words) == (403, "You are not authorized to perform the requested action: identity:list_projects.")
 
 
+def test_other_users_and_other_projects_are_the_staffs(faces):
+    ada, eve, staff = faces.login(), faces.login("eve", "other-lab"), faces.login("admin", "admin")
+    person, project = (getattr(faces.cloud.identity.caller(eve, faces.now), name) for name in ("user_id", "project_id"))
+    for url in ("users", f"users/{person}", f"users/{person}/projects", f"projects/{project}"):
+        asked = [faces("GET", f"/identity/v3/{url}", token=who)[0] for who in (ada, staff)]
+        assert asked == [403, 200]
+    assert faces("GET", f"/identity/v3/projects/{project}", token=eve)[0] == 200
+    assert faces("GET", "/identity/v3/projects/nothing", token=staff)[0] == 404
+    assert faces("GET", "/identity/v3/users/nobody", token=staff)[0] == 404
+
+
 def test_no_answer_shows_a_password_or_a_secret(faces):
     ada, staff = faces.login(), faces.login("admin", "admin")
     made = faces.credential(ada)
