@@ -207,7 +207,7 @@ class Journal:
         self._db.execute(
             "INSERT INTO records (run, seq, at, kind, data) "
             "SELECT ?, COALESCE(MAX(seq), 0) + 1, ?, ?, ? FROM records WHERE run = ?",
-            (run, at, kind.value, json.dumps(data, ensure_ascii=False), run),
+            (run, at, kind.value, json.dumps(data), run),
         )
 
     @contextmanager

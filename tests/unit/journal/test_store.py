@@ -205,3 +205,14 @@ def test_a_mail_that_will_be_refused_again_is_not_tried(journal: Journal, outbox
 
 def _start_time(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+
+
+def test_a_file_name_that_is_no_utf8_never_keeps_a_record_from_the_journal(tmp_path: Path) -> None:
+    # Such an error escaped the handler that writes trouble down, and with it the shutdown.
+    journal = Journal(tmp_path / "bytes.sqlite", now=lambda: datetime.now(UTC))
+    try:
+        journal.open_run(RunId("run-1"), name="n", job={})
+        journal.append(RunId("run-1"), Kind.TROUBLE, {"what": "no file data-\udcff"})
+        assert journal.newest(RunId("run-1"), Kind.TROUBLE) == {"what": "no file data-\udcff"}
+    finally:
+        journal.close()
