@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import secrets
@@ -90,13 +91,15 @@ class House:
         state = self.journal.state(run)
         job = job_of(state)
         folder = self.folder(run)
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with contextlib.suppress(OSError):
+            # A full disk keeps the log out, never a run from its end.
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         remote = SshRemote(run, host_keys=self.config.home / "host_keys")
         self._closing.append(remote.close)
         log = RunLog(screen, folder / "run.jsonl", run_id=run, cloud=choice.name, instance_id=state.instance or "")
         self._closing.append(log.close)
         base = Path(str(state.job.get("folder", ".")))
-        public_key = self.public_key()
+        public_key = self.public_key() if isinstance(job.instance, Launch) else None
         context = RunContext(
             run=run,
             job=job,

@@ -102,6 +102,7 @@ def cancel(run: Run) -> int:
                 f"run {found} is ending; its own process ({row.owner.pid}) brings the instance down: jetrun show {found}\n"
             )
             return 0
+        house.journal.tolerate()
         house.journal.append(found, Kind.STOP_ASKED, {"cause": "cancel"})
         screen = TerminalScreen(live=False)
         return show_result(continue_run(house, found, screen=screen), screen, as_json=False)

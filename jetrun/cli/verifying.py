@@ -20,6 +20,7 @@ def verify_run(house: House, run: RunId, *, as_json: bool) -> int:
     from jetrun.cli.screen import TerminalScreen  # noqa: PLC0415
     from jetrun.cli.work import show  # noqa: PLC0415
 
+    house.journal.tolerate()
     state = house.journal.state(run)
     row = next(one for one in house.journal.runs() if one.run == run)
     if not row.closed and row.owner is not None and row.owner.is_alive() is not False:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 Json = Annotated[bool, typer.Option("--json", help="Print the run as one JSON document.")]
 Cloud = Annotated[str | None, typer.Option("--os-cloud", help="An entry of clouds.yaml.")]
+
+
+_SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSW|API_?KEY|CREDENTIAL", re.IGNORECASE)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -95,6 +99,11 @@ def carry(house: House, job: Job, cloud: str | None, *, as_json: bool, quiet: bo
     screen = TerminalScreen(live=_is_terminal(2), stream_output=not quiet, output_to=2 if as_json else 1)
     for line in (*choice.warnings, *house.alarms()):
         screen.note(line)
+    for name in sorted(job.env):
+        if _SECRET_NAME.search(name):
+            screen.note(
+                f"env.{name} looks like a secret: what is in env is kept in the journal; read it from a file instead"
+            )
     result = continue_run(house, house.begin(job, choice), screen=screen)
     return show(result, screen, as_json=as_json)
 
@@ -126,6 +135,7 @@ def continue_(
 
     with House() as house:
         found = house.journal.find(run, unfinished=True)
+        house.journal.tolerate()
         screen = TerminalScreen(live=_is_terminal(2), output_to=2 if as_json else 1)
         house.reopen_if_unverified(found)
         return show(continue_run(house, found, screen=screen), screen, as_json=as_json)

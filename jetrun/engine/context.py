@@ -153,13 +153,13 @@ class RunContext:
         """
         try:
             entry = self.journal.append(self.run, kind, data)
-        except InternalError as error:
-            # Invariant 1: a journal that cannot be written never delays a shutdown.
+        except Exception as error:
+            # Invariant 1: a journal that cannot be written, for whatever reason, never delays a shutdown.
             if kind not in _ENDING and self.state.shutdown is None:
                 raise
             if not self.journal_lost:
-                self.journal_lost = error.what
-                self.screen.event("journal.lost", what=error.what)
+                self.journal_lost = error.what if isinstance(error, JetrunError) else repr(error)
+                self.screen.event("journal.lost", what=self.journal_lost)
             entry = Record(at=self.clock.now(), kind=kind, data=data)
         self.state = apply(self.state, entry)
 

@@ -13,11 +13,11 @@ from jetrun.engine.connect import connect
 from jetrun.engine.context import Interrupted, RunContext
 from jetrun.engine.execute import execute
 from jetrun.engine.prepare import prepare
-from jetrun.engine.report import report
-from jetrun.engine.shutdown import shut_down
+from jetrun.engine.report import exit_code, report
+from jetrun.engine.shutdown import give_up, shut_down
 from jetrun.engine.stage import stage_in, stage_out
 from jetrun.errors import InternalError, JetrunError
-from jetrun.guarantee.lifecycle import Kind, Phase, RunState, next_phase
+from jetrun.guarantee.lifecycle import Kind, Phase, Record, RunState, apply, next_phase
 
 _ACTS: dict[Phase, Callable[[RunContext], None]] = {
     Phase.PREPARE: prepare,
@@ -46,9 +46,9 @@ def carry(context: RunContext) -> int:
         except Interrupted:
             context.screen.event("run.interrupted", cause=context.state.stop_cause)
         except JetrunError as error:
-            context.trouble(error)
+            _note(context, error)
         except Exception as error:  # noqa: BLE001 - whatever it is, the instance must be brought down first
-            context.trouble(_internal(context, error))
+            _note(context, _internal(context, error))
         repeats = repeats + 1 if _facts(before) == _facts(context.state) else 0
         if repeats > 1:
             _force_on(context, phase)
@@ -65,10 +65,21 @@ def _force_on(context: RunContext, phase: Phase) -> None:
     match phase:
         case Phase.STAGE_OUT:
             context.record(Kind.STAGED_OUT, complete=False, missing=[], problems=["jetrun failed"], files=[], count=0)
+        case Phase.SHUTDOWN:
+            give_up(context)
         case Phase.REPORT:
-            context.record(Kind.CLOSED, exit_code=125)
+            context.record(Kind.CLOSED, exit_code=int(exit_code(context.state)))
         case _:
-            context.trouble(_internal(context, RuntimeError(f"phase {phase} made no progress")))
+            _note(context, _internal(context, RuntimeError(f"phase {phase} made no progress")))
+
+
+def _note(context: RunContext, error: JetrunError) -> None:
+    """Write down an error; if even that fails, remember it, so that the shutdown follows all the same."""
+    try:
+        context.trouble(error)
+    except Exception:  # noqa: BLE001 - nothing may stand between here and the shutdown
+        data = {**error.as_dict(), "exit_code": int(error.exit_code)}
+        context.state = apply(context.state, Record(at=context.clock.now(), kind=Kind.TROUBLE, data=data))
 
 
 def _internal(context: RunContext, error: Exception) -> JetrunError:

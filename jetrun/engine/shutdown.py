@@ -6,6 +6,7 @@ instance; only then what else this run made (address, port), each by itself; wha
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
@@ -45,6 +46,17 @@ def shut_down(context: RunContext) -> None:
     _write(context, replace(receipt, notes=notes))
     if receipt.verified:
         claims.end(context)
+
+
+def give_up(context: RunContext) -> None:
+    """The shutdown itself fails again and again: ask the cloud once more, plainly, and say that nothing is proven."""
+    if context.state.shutdown is None:
+        context.record(Kind.SHUTDOWN_BEGAN, disposition=Disposition.SHELVE.value, needed=True)
+    if context.state.instance is not None and context.state.spending_possible:
+        with contextlib.suppress(Exception):
+            action = Action.STOP if context.job.disposition is Disposition.STOP else Action.SHELVE
+            context.cloud.request(context.state.instance, action)
+    _write(context, _unproven(context, ladder.Reason.INTERNAL, began_at=context.clock.now()))
 
 
 def _leave_untouched(context: RunContext) -> None:

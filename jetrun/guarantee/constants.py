@@ -64,6 +64,15 @@ class Bounds:
     poll_first_s: float = 0.5
     poll_last_s: float = 5.0
 
+    def __post_init__(self) -> None:
+        """Refuse bounds that would make a proof of one read.
+
+        Raises:
+            ValueError: there is no gap between the two reads of a receipt.
+        """
+        if self.verify_gap_s <= 0:
+            raise ValueError("verify_gap_s must be more than 0: two reads at one moment are one")
+
 
 DEFAULT_MAX_LIFETIME_S = 12 * 3600.0
 """A lease is never unlimited: 12 h unless the job says otherwise (DESIGN.md section 3)."""

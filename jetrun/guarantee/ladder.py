@@ -62,6 +62,9 @@ class Reason(StrEnum):
     NEEDS_PERSON = "needs-person"
     GONE = "gone"
     SOMEBODY_ELSES = "somebody-elses"
+    INTERNAL = (
+        "internal-error"  # jetrun itself failed during the shutdown; said by engine/runner.py, never by ``decide``
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

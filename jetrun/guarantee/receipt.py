@@ -45,6 +45,8 @@ class Receipt:
         """
         if not self.verified:
             return
+        if self.gap_s <= 0:
+            raise ValueError("a receipt's two reads must be apart")
         if len(self.observations) < 2:
             raise ValueError("a verified receipt needs two observations")
         first, last = self.observations[0], self.observations[-1]

@@ -6,6 +6,7 @@ Who may import this: engine/ and cli/. It never talks to the cloud or the instan
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
@@ -36,6 +37,19 @@ CREATE TABLE IF NOT EXISTS outbox (
 );
 """
 
+_BEFORE_SPENDING = frozenset(
+    {
+        Kind.LEASE_INTENDED,
+        Kind.LEASE_GRANTED,
+        Kind.PORT_INTENDED,
+        Kind.CREATE_INTENDED,
+        Kind.FLOATING_IP_INTENDED,
+        Kind.SCRIPT_INTENDED,
+        Kind.COLLECT_ASKED,
+    }
+)
+"""Records without which nothing may be started: no start is sent before a lease stands in the journal."""
+
 _NETWORK_FILESYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "afs", "lustre", "gpfs", "beegfs", "ceph", "fuse.sshfs"}
 )
@@ -65,6 +79,8 @@ class Journal:
     def __init__(self, path: Path, *, now: Callable[[], datetime]) -> None:
         self._path = path
         self._now = now
+        self._tolerant = False
+        self._unwritten: dict[RunId, list[Record]] = {}
         try:
             self._db = sqlite3.connect(path, isolation_level=None, timeout=5.0)
             # On a network filesystem the write-ahead log's shared memory does not hold; a rollback journal does.
@@ -100,25 +116,43 @@ class Journal:
             InternalError: it could not be written.
         """
         at = self._now()
-        with self._transaction():
-            self._insert(run, kind, data, at.isoformat())
-            if kind in {Kind.RESOLVED, Kind.CREATED}:
-                self._db.execute("UPDATE runs SET instance = ? WHERE run = ?", (data["id"], run))
-            if kind in {Kind.CLOSED, Kind.SHUTDOWN_BEGAN}:
-                self._db.execute("UPDATE runs SET closed = ? WHERE run = ?", (int(kind is Kind.CLOSED), run))
-        return Record(at=at, kind=kind, data=data)
+        record = Record(at=at, kind=kind, data=data)
+        try:
+            with self._transaction():
+                self._insert(run, kind, data, at.isoformat())
+                if kind in {Kind.RESOLVED, Kind.CREATED}:
+                    self._db.execute("UPDATE runs SET instance = ? WHERE run = ?", (data["id"], run))
+                if kind in {Kind.CLOSED, Kind.SHUTDOWN_BEGAN}:
+                    self._db.execute("UPDATE runs SET closed = ? WHERE run = ?", (int(kind is Kind.CLOSED), run))
+        except InternalError:
+            if not self._tolerant or kind in _BEFORE_SPENDING:
+                raise
+            self._unwritten.setdefault(run, []).append(record)
+        return record
+
+    def tolerate(self) -> None:
+        """From now on keep in memory what cannot be written, but for what must be on disk before anything spends.
+
+        For commands that end a run: a full disk must not keep an instance up (invariant 1).
+        """
+        self._tolerant = True
 
     def records(self, run: RunId) -> list[Record]:
         """The records of *run*, oldest first; empty for an unknown run."""
         rows = self._db.execute("SELECT at, kind, data FROM records WHERE run = ? ORDER BY seq", (run,))
-        return [
+        written = [
             Record(at=datetime.fromisoformat(at), kind=Kind(kind), data=json.loads(data)) for at, kind, data in rows
         ]
+        return written + self._unwritten.get(run, [])
 
     def newest(self, run: RunId, kind: Kind) -> Mapping[str, Any] | None:
         """The data of the newest record of that kind, None without one."""
         query = "SELECT data FROM records WHERE run = ? AND kind = ? ORDER BY seq DESC LIMIT 1"
-        row = self._db.execute(query, (run, kind.value)).fetchone()
+        try:
+            row = self._db.execute(query, (run, kind.value)).fetchone()
+        except sqlite3.Error:
+            # Asked while a script runs: a file that is locked for a moment must not end it.
+            return None
         return dict(json.loads(row[0])) if row else None
 
     def expected(self, cloud: str) -> dict[str, RunState]:
@@ -186,6 +220,14 @@ class Journal:
         Raises:
             UsageError: its owner still lives, or is on another host and cannot be asked.
         """
+        try:
+            self._take(run)
+        except InternalError:
+            if not self._tolerant:
+                raise
+
+    def _take(self, run: RunId) -> None:
+        """Become the owner, in one transaction."""
         with self._transaction():
             row = self._db.execute("SELECT owner FROM runs WHERE run = ?", (run,)).fetchone()
             owner = Owner.from_text(row[0]) if row and row[0] else None
@@ -221,10 +263,11 @@ class Journal:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
+                self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                with contextlib.suppress(sqlite3.Error):
+                    self._db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
         except sqlite3.Error as error:
             raise InternalError(
                 code="journal-not-written",

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from facts import at, read
 
+from jetrun.guarantee.constants import Bounds
 from jetrun.guarantee.power import Disposition, Observation, RequestId
 from jetrun.guarantee.receipt import Receipt, from_dict, summary
 
@@ -44,6 +45,15 @@ def test_verified_without_proof_does_not_construct(reads: tuple[Observation, ...
     """Invariant 3: an illegal state cannot be built."""
     with pytest.raises(ValueError, match=r"."):
         receipt(*reads)
+
+
+@pytest.mark.invariant(3)
+def test_two_reads_at_one_moment_are_one() -> None:
+    """A gap of nothing would make a proof of one read."""
+    with pytest.raises(ValueError, match="apart"):
+        receipt(read("SHELVED_OFFLOADED", 1), read("SHELVED_OFFLOADED", 1), gap_s=0.0)
+    with pytest.raises(ValueError, match="verify_gap_s"):
+        Bounds(verify_gap_s=0)
 
 
 def test_shelved_proves_where_the_profile_says_so() -> None:

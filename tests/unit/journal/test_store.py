@@ -131,6 +131,20 @@ def test_a_journal_that_cannot_be_written_says_so(journal: Journal) -> None:
     assert caught.value.code == "journal-not-written"
 
 
+@pytest.mark.invariant(1)
+def test_a_command_that_ends_a_run_goes_on_without_a_disk(journal: Journal) -> None:
+    """Kept in memory; but what must be written before anything spends still refuses."""
+    run = begun(journal)
+    journal.database.execute("PRAGMA query_only=ON")
+    journal.tolerate()
+    journal.take(run)
+    journal.append(run, Kind.SHUTDOWN_BEGAN, {"disposition": "shelve"})
+    assert journal.state(run).shutdown == {"disposition": "shelve"}
+    for kind in (Kind.LEASE_INTENDED, Kind.CREATE_INTENDED, Kind.SCRIPT_INTENDED):
+        with pytest.raises(InternalError):
+            journal.append(run, kind, {})
+
+
 def test_a_folder_that_cannot_hold_a_journal_names_jetrun_home(tmp_path: Path, now: Now) -> None:
     """Not a traceback."""
     (tmp_path / "journal.sqlite").write_bytes(b"this is no database at all, and long enough to be seen as none")
