@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from jetrun.devcloud.control import listening_path
-from jetrun.devcloud.instance import REBOOT, InstanceSpec, run
+from jetrun.devcloud.instance import REBOOT, run
+from jetrun.devcloud.instance_spec import InstanceSpec
 from jetrun.devcloud.processes import descendants_of, kill_below
 
 

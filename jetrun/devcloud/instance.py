@@ -16,7 +16,6 @@ import subprocess
 import sys
 import time
 import uuid
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,31 +23,12 @@ import asyncssh
 
 from jetrun.devcloud.control import listening_path
 from jetrun.devcloud.guest.units import Units
+from jetrun.devcloud.instance_spec import InstanceSpec
 from jetrun.devcloud.instance_ssh import Login, feed, never_answer, pump
 from jetrun.devcloud.processes import children_of, kill_below, state_of
 
 POWEROFF, REBOOT = 10, 11
 _PR_SET_CHILD_SUBREAPER, _PR_SET_PDEATHSIG = 36, 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InstanceSpec:
-    """What an instance is booted with.
-
-    Attributes:
-        folder: of this instance; ``disk/`` is what its users see, ``root/`` what root's absolute paths lead to.
-        silent: accepts connections and never answers (a fault). refuse_sudo: ``sudo -n`` wants a password.
-    """
-
-    id: str
-    folder: Path
-    addresses: list[str]
-    port: int
-    user: str
-    public_keys: list[str]
-    user_data: str
-    silent: bool = False
-    refuse_sudo: bool = False
 
 
 def run(spec: InstanceSpec) -> None:

@@ -25,7 +25,7 @@ from jetrun.devcloud.admin import Admin
 from jetrun.devcloud.announcement import announce
 from jetrun.devcloud.dispatch import Dispatcher
 from jetrun.devcloud.hosts import InstanceHosts, fork_host
-from jetrun.devcloud.instance import InstanceSpec
+from jetrun.devcloud.instance_spec import InstanceSpec
 from jetrun.devcloud.loopback import claim_net, kept_net
 from jetrun.devcloud.rules import ZERO, Timings
 from jetrun.devcloud.state import CloudState
