@@ -93,7 +93,12 @@ class Desk:
     def is_down(self, instance: str) -> bool:
         """Whether nothing of it runs, by the model and by its process."""
         truth = self.truth(instance)
-        return truth["vm_state"] in DOWN and truth["task_state"] is None and not truth["really_on"] and not truth["process"]
+        return (
+            truth["vm_state"] in DOWN
+            and truth["task_state"] is None
+            and not truth["really_on"]
+            and not truth["process"]
+        )
 
 
 def tells_the_truth(desk: Desk, ended: Ended, instance: str) -> None:

@@ -389,9 +389,7 @@ def test_broken_connection_is_retryable_and_the_next_one_goes_on(server, remote,
 def test_download_over_a_broken_connection_is_retryable(server, remote, work, tmp_path):
     (work / "big").write_bytes(os.urandom(1_000_000) * 200)
     transfer = remote.download(["big"], tmp_path / "out")
-    cutter = threading.Thread(
-        target=lambda: (eventually(lambda: any((tmp_path / "out").rglob("*"))), server.drop())
-    )
+    cutter = threading.Thread(target=lambda: (eventually(lambda: any((tmp_path / "out").rglob("*"))), server.drop()))
     cutter.start()
     reading = finished(transfer)
     cutter.join()

@@ -141,7 +141,9 @@ def test_a_script_that_ends_with_a_reserved_code_says_123(desk: Desk) -> None:
 def test_a_script_that_runs_too_long_is_stopped(desk: Desk) -> None:
     """124; TERM first, so that it can save what it has."""
     key = desk.instance("vm-slow")
-    script = desk.script("mkdir r\ntrap 'echo saved > r/state; exit 0' TERM\ni=0\nwhile [ $i -lt 600 ]; do sleep 0.1; done\n")
+    script = desk.script(
+        "mkdir r\ntrap 'echo saved > r/state; exit 0' TERM\ni=0\nwhile [ $i -lt 600 ]; do sleep 0.1; done\n"
+    )
     ended = desk.run(script, "--timeout", "2s", "-o", "r", on=key)
     assert ended.code == 124, ended.err
     assert (Path(ended.document["output_dir"]) / "r" / "state").read_text() == "saved\n"
