@@ -1,7 +1,7 @@
-"""The hosts of the embedded cloud: a process that forks one child an instance, and its handle in the cloud's own process.
+"""The hosts of the embedded cloud, as the cloud's own process sees them: orders to the host process, and what it tells.
 
-Forked early, before any thread or event loop is there, with the SSH library imported once: an instance is on in some
-ten milliseconds. When the cloud's process dies, by whatever cause, its end of the channel closes and every instance dies.
+The host process is forked early, before any thread or event loop is there, with the SSH library imported once: an instance is
+on in some ten milliseconds. When the cloud's process dies, by whatever cause, its end of the channel closes and every instance dies.
 """
 
 from __future__ import annotations
@@ -10,19 +10,23 @@ import asyncio
 import contextlib
 import json
 import os
-import select
 import shutil
-import signal
 import socket
-from collections.abc import Callable
+import stat
+import sys
+from collections.abc import Callable, Coroutine
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from jetrun.devcloud.control import listening_path
-from jetrun.devcloud.instance import REBOOT, run
+from jetrun.devcloud.instance import REBOOT
+from jetrun.devcloud.instance_host import MARGIN_S, Host
 from jetrun.devcloud.instance_spec import InstanceSpec
-from jetrun.devcloud.processes import descendants_of, kill_below
+
+ORDER_S = 10.0
+"""Until the host process has carried out an order, beyond an instance's own grace."""
+CONSOLE_BYTES = 102_400
+"""Source: Nova, MAX_CONSOLE_BYTES of its drivers."""
 
 
 def fork_host(*, inherited: list[int]) -> tuple[int, socket.socket]:
@@ -37,112 +41,14 @@ def fork_host(*, inherited: list[int]) -> tuple[int, socket.socket]:
         theirs.close()
         ours.setblocking(False)
         return pid, ours
-    ours.close()
-    for descriptor in inherited:
-        with contextlib.suppress(OSError):
-            os.close(descriptor)
     try:
-        _Host(theirs).serve()
+        ours.close()
+        for descriptor in inherited:
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+        Host(theirs).serve()
     finally:
         os._exit(0)
-
-
-class _Host:
-    """The host process's own loop: orders come in, ends of instances go out. No threads, no asyncio."""
-
-    def __init__(self, channel: socket.socket) -> None:
-        self._channel = channel
-        self._pids: dict[str, int] = {}
-        os.setsid()
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        self._woken, write = os.pipe()
-        os.set_blocking(write, False)
-        signal.set_wakeup_fd(write)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-
-    def serve(self) -> None:
-        """Until the channel closes; then nothing that runs inside an instance is left."""
-        try:
-            while True:
-                ready, _, _ = select.select([self._channel.fileno(), self._woken], [], [])
-                if self._woken in ready:
-                    os.read(self._woken, 512)
-                    self._collect()
-                if self._channel.fileno() in ready:
-                    data = self._channel.recv(1 << 18)
-                    if not data:
-                        return
-                    self._obey(json.loads(data))
-        except OSError:
-            return
-        finally:
-            for instance in list(self._pids):
-                self._kill(instance)
-
-    def _obey(self, order: dict[str, Any]) -> None:
-        """One order."""
-        instance = order["id"]
-        match order["do"]:
-            case "on":
-                if instance not in self._pids:
-                    self._pids[instance] = self._fork(
-                        InstanceSpec(**{**order["spec"], "folder": Path(order["spec"]["folder"])})
-                    )
-            case "off":
-                self._kill(instance)
-            case "freeze" | "thaw":
-                number = signal.SIGSTOP if order["do"] == "freeze" else signal.SIGCONT
-                pid = self._pids.get(instance)
-                for one in [pid, *descendants_of(pid)] if pid else []:
-                    _signal(one, number)
-        self._say({"id": instance, "done": order["number"]})
-
-    def _fork(self, spec: InstanceSpec) -> int:
-        """A child that is the instance."""
-        pid = os.fork()
-        if pid:
-            return pid
-        self._channel.close()
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        try:
-            run(spec)
-        except BaseException as error:  # noqa: BLE001 - the child must never come back into the host's loop
-            with contextlib.suppress(OSError):
-                (spec.folder / "crash.log").write_text(repr(error))
-        finally:
-            os._exit(1)
-
-    def _kill(self, instance: str) -> None:
-        """Everything inside first, then the instance itself: an orphan would otherwise escape upwards."""
-        pid = self._pids.pop(instance, None)
-        if pid is None:
-            return
-        _signal(pid, signal.SIGSTOP)
-        kill_below(pid)
-        _signal(pid, signal.SIGKILL)
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(pid, 0)
-
-    def _collect(self) -> None:
-        """Instances that ended by themselves."""
-        for instance, pid in list(self._pids.items()):
-            with contextlib.suppress(ChildProcessError):
-                done, status = os.waitpid(pid, os.WNOHANG)
-                if done:
-                    del self._pids[instance]
-                    self._say({"id": instance, "ended": os.waitstatus_to_exitcode(status)})
-
-    def _say(self, what: dict[str, Any]) -> None:
-        """Tell the cloud's process."""
-        self._channel.send(json.dumps(what).encode())
-
-
-def _signal(pid: int, number: int) -> None:
-    """Send a signal to a process that may be gone."""
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, number)
 
 
 class InstanceHosts:
@@ -150,7 +56,10 @@ class InstanceHosts:
 
     Args:
         folder: holds one folder an instance. describe: gives an instance's spec, as the models have it now.
-        on_off, on_reboot: told when a guest switched itself off, or booted itself anew.
+        on_off: told when a guest switched itself off, or its process crashed: Nova sees that at its next power sync.
+
+    Attributes:
+        running: the instances that are on, frozen ones too. silent, refuse_sudo: for whoever describes them.
     """
 
     def __init__(
@@ -166,7 +75,10 @@ class InstanceHosts:
         self._describe = describe
         self._on_off = on_off
         self._number = 0
+        self._boots: dict[str, int] = {}
+        self._graces: dict[str, float] = {}
         self._waiting: dict[int, asyncio.Future[None]] = {}
+        self._later: set[asyncio.Task[None]] = set()
         self.running: set[str] = set()
         self.silent: set[str] = set()
         self.refuse_sudo: set[str] = set()
@@ -175,50 +87,99 @@ class InstanceHosts:
         """Begin to listen to the host process."""
         asyncio.get_running_loop().add_reader(self._channel.fileno(), self._heard)
 
+    def stop(self) -> None:
+        """Listen no more; the instances stay as they are."""
+        asyncio.get_running_loop().remove_reader(self._channel.fileno())
+        for task in self._later:
+            task.cancel()
+
     def close(self) -> None:
         """Let the host process end, and every instance with it."""
-        with contextlib.suppress(RuntimeError, ValueError):
-            asyncio.get_running_loop().remove_reader(self._channel.fileno())
+        self.stop()
         self._channel.close()
 
     def _heard(self) -> None:
         """What the host process says."""
-        with contextlib.suppress(BlockingIOError):
+        try:
             while data := self._channel.recv(1 << 16):
-                word = json.loads(data)
-                if "done" in word:
-                    waiting = self._waiting.pop(word["done"], None)
-                    if waiting is not None and not waiting.done():
-                        waiting.set_result(None)
-                    continue
-                instance = word["id"]
-                self.running.discard(instance)
-                if word["ended"] == REBOOT:
-                    asyncio.ensure_future(self.power_on(instance))  # noqa: RUF006 - the loop lives as long as the cloud
-                else:
-                    # Switched off from inside, or its process crashed: Nova will see it at its next power sync.
-                    self._on_off(instance)
+                self._take(json.loads(data))
+        except BlockingIOError:
+            return
+        except OSError:
+            pass
+        self._lost()
+
+    def _take(self, word: dict[str, Any]) -> None:
+        """One word: an order is carried out, or an instance has ended by itself."""
+        if "done" in word:
+            waiting = self._waiting.pop(word["done"], None)
+            if waiting is not None and not waiting.done():
+                waiting.set_result(None)
+            return
+        instance = word["id"]
+        if word["boot"] != self._boots.get(instance):
+            return
+        self.running.discard(instance)
+        if word["ended"] == REBOOT:
+            self._do_later(self.power_on(instance))
+        else:
+            self._on_off(instance)
+
+    def _lost(self) -> None:
+        """The host process is gone, and with it everything that ran."""
+        asyncio.get_running_loop().remove_reader(self._channel.fileno())
+        for waiting in self._waiting.values():
+            if not waiting.done():
+                waiting.set_exception(ConnectionError("the host process is gone"))
+        for instance in sorted(self.running):
+            self.running.discard(instance)
+            self._on_off(instance)
+
+    def _do_later(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something that nobody waits for; what goes wrong is said."""
+        task = asyncio.ensure_future(work)
+        self._later.add(task)
+        task.add_done_callback(self._done_later)
+
+    def _done_later(self, task: asyncio.Task[None]) -> None:
+        self._later.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            sys.stderr.write(f"a host did not do what it was asked: {task.exception()!r}\n")
 
     async def _order(self, do: str, instance: str, **more: Any) -> None:
         """Send one order and wait until it is carried out."""
         self._number += 1
+        number = self._number
         waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting[self._number] = waiting
-        self._channel.send(json.dumps({"do": do, "id": instance, "number": self._number, **more}).encode())
-        await asyncio.wait_for(waiting, 10)
+        self._waiting[number] = waiting
+        if do == "on":
+            self._boots[instance] = number
+        try:
+            self._channel.send(json.dumps({"do": do, "id": instance, "number": number, **more}).encode())
+            await asyncio.wait_for(waiting, ORDER_S + MARGIN_S + self._graces.get(instance, 0))
+        finally:
+            self._waiting.pop(number, None)
 
     async def power_on(self, instance: str) -> None:
-        """Boot."""
+        """Boot; returns when the process is there, a moment before SSH answers."""
         spec = self._describe(instance)
-        (spec.folder / "run").mkdir(parents=True, exist_ok=True)
-        data = {**asdict(spec), "folder": str(spec.folder)}
-        await self._order("on", instance, spec=data)
+        spec.folder.mkdir(parents=True, exist_ok=True)
+        self._graces[instance] = spec.grace_s
         self.running.add(instance)
+        try:
+            await self._order("on", instance, spec={**asdict(spec), "folder": str(spec.folder)})
+        except (OSError, TimeoutError):
+            self.running.discard(instance)
+            raise
 
-    async def power_off(self, instance: str) -> None:
-        """Cut the power."""
+    async def power_off(self, instance: str, *, graceful: bool = True) -> None:
+        """Switch off; nothing inside runs any more when this returns.
+
+        Args:
+            graceful: SIGTERM first, and a grace, as a guest's own shutdown. Without: the power is cut.
+        """
         self.running.discard(instance)
-        await self._order("off", instance)
+        await self._order("off", instance, graceful=graceful)
 
     async def freeze(self, instance: str) -> None:
         """Suspend or pause: nothing inside moves."""
@@ -231,34 +192,41 @@ class InstanceHosts:
         else:
             await self.power_on(instance)
 
-    async def reboot(self, instance: str) -> None:
+    async def reboot(self, instance: str, *, graceful: bool = True) -> None:
         """Off and on."""
-        await self.power_off(instance)
+        await self.power_off(instance, graceful=graceful)
         await self.power_on(instance)
 
     async def wipe(self, instance: str) -> None:
-        """The disk goes."""
-        shutil.rmtree(self._folder / instance, ignore_errors=True)
+        """The disk goes, with whatever its users took their own rights to away from."""
+        folder = self._folder / instance
+        for name, folders, _ in os.walk(folder):
+            for path in (Path(name), *(Path(name) / one for one in folders)):
+                if not path.is_symlink():
+                    with contextlib.suppress(OSError):
+                        path.chmod(stat.S_IRWXU)
+        shutil.rmtree(folder, ignore_errors=True)
 
     async def tell(self, instance: str, **order: Any) -> None:
-        """An order to a running instance itself: ``drop``, ``silent``, ``poweroff``, ``reboot``, ``addresses``."""
-        if instance not in self.running:
-            return
-        with listening_path(self._folder / instance / "run") as path:
-            reader, writer = await asyncio.open_unix_connection(path)
-        writer.write(json.dumps(order).encode() + b"\n")
-        await writer.drain()
-        await reader.readline()
-        writer.close()
+        """Give an order to a running instance itself.
+
+        Its ``do`` is one of ``drop`` (cut all connections; programs live on), ``silent`` (``on``: accept connections and never answer),
+        ``addresses`` (listen on these only; on none, connections are refused), ``poweroff`` and ``reboot`` (as from inside).
+        A frozen or absent instance does nothing.
+        """
+        if instance in self.running:
+            await self._order("tell", instance, order=order)
 
     def set_addresses(self, instance: str, addresses: list[str]) -> None:
         """Let a running instance listen on these addresses."""
         if instance in self.running:
-            asyncio.ensure_future(self.tell(instance, do="addresses", addresses=addresses))  # noqa: RUF006
+            self._do_later(self.tell(instance, do="addresses", addresses=addresses))
 
     def console(self, instance: str) -> str:
-        """The console log, empty before the first boot."""
+        """The end of the console log, empty before the first boot."""
         try:
-            return (self._folder / instance / "console.log").read_text(errors="replace")
+            with (self._folder / instance / "console.log").open("rb") as file:
+                file.seek(max(0, os.fstat(file.fileno()).st_size - CONSOLE_BYTES))
+                return file.read().decode(errors="replace")
         except OSError:
             return ""

@@ -13,6 +13,7 @@ class InstanceSpec:
     Attributes:
         folder: of this instance; ``disk/`` is what its users see, ``root/`` what root's absolute paths lead to.
         silent: accepts connections and never answers (a fault). refuse_sudo: ``sudo -n`` wants a password.
+        grace_s: from SIGTERM to SIGKILL when it is shut down; what ends sooner is not waited for.
     """
 
     id: str
@@ -24,3 +25,4 @@ class InstanceSpec:
     user_data: str
     silent: bool = False
     refuse_sudo: bool = False
+    grace_s: float = 0.5

@@ -1,18 +1,27 @@
-"""Who may log in to an instance, and how bytes go between a client and a program inside."""
+"""The SSH face of an instance: who may log in, and at which addresses it listens."""
 
 from __future__ import annotations
 
 import asyncio
+import errno
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import asyncssh
 
+from jetrun.devcloud.instance_session import Session
+
 if TYPE_CHECKING:
     from jetrun.devcloud.instance import Instance
 
+_NAME = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
+_CIPHERS = ["aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com", "aes128-ctr"]
+_RETRY_S = 0.05
+
 
 class Login(asyncssh.SSHServer):
-    """Who may log in: anybody but root, with a key of the instance's."""
+    """Who may log in: anybody but root, with one of the instance's keys."""
 
     def __init__(self, instance: Instance) -> None:
         self._instance = instance
@@ -21,12 +30,12 @@ class Login(asyncssh.SSHServer):
     def connection_made(self, conn: Any) -> None:
         """Keep count of connections, to cut them when that is asked."""
         self._connection = conn
-        self._instance._connections.add(conn)  # noqa: SLF001 - one unit with the instance
+        self._instance.connections.add(conn)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is over."""
         del exc
-        self._instance._connections.discard(self._connection)  # noqa: SLF001
+        self._instance.connections.discard(self._connection)
 
     def begin_auth(self, username: str) -> bool:
         """A key is always needed."""
@@ -34,39 +43,97 @@ class Login(asyncssh.SSHServer):
         return True
 
     def public_key_auth_supported(self) -> bool:
-        """Only keys."""
+        """Keys only: asyncssh offers a password only where it is told to."""
         return True
 
     def validate_public_key(self, username: str, key: Any) -> bool:
-        """Whether *key* is one of the instance's."""
-        allowed = {" ".join(line.split()[:2]) for line in self._instance.spec.public_keys}
-        return username != "root" and " ".join(key.export_public_key().decode().split()[:2]) in allowed
+        """Whether *key* stands in the file of authorized keys as it is now; root never logs in."""
+        if username == "root" or not _NAME.fullmatch(username):
+            return False
+        return bare_key(key.export_public_key().decode()) in authorized_keys(self._instance.authorized_keys)
+
+    def session_requested(self) -> Session:
+        """Any number of sessions a connection."""
+        return Session(self._instance)
 
 
-async def never_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """A host that accepts and is silent."""
-    del reader
-    await asyncio.sleep(3600)
-    writer.close()
-
-
-async def feed(process: Any, child: asyncio.subprocess.Process) -> None:
-    """The client's bytes to the program."""
-    sink = child.stdin
-    assert sink is not None  # noqa: S101 - it was asked for
+def authorized_keys(path: Path) -> set[str]:
+    """Type and key of each line of an authorized_keys file, without options and remarks; empty without a file."""
     try:
-        while data := await process.stdin.read(1 << 17):
-            sink.write(data)
-            await sink.drain()
-    except (OSError, asyncssh.Error):
-        pass
-    finally:
-        sink.close()
+        lines = path.read_text(errors="replace").splitlines()
+    except OSError:
+        return set()
+    return {bare_key(line) for line in lines if line.strip() and not line.lstrip().startswith("#")}
 
 
-async def pump(source: asyncio.StreamReader | None, sink: Any) -> None:
-    """The program's bytes to the client, as fast as the client takes them."""
-    assert source is not None  # noqa: S101 - it was asked for
-    while data := await source.read(1 << 17):
-        sink.write(data)
-        await sink.drain()
+def bare_key(line: str) -> str:
+    """The type and the key of a public key's line."""
+    words = line.split()
+    at = next((i for i, word in enumerate(words) if word.startswith(("ssh-", "ecdsa-", "sk-"))), 0)
+    return " ".join(words[at : at + 2])
+
+
+class Listeners:
+    """The addresses of one instance; each is served as soon as nobody else holds it."""
+
+    def __init__(self, instance: Instance, host_key: Path, port: int) -> None:
+        self._instance = instance
+        self._host_key = asyncssh.read_private_key(str(host_key))
+        self._port = port
+        self._open: dict[str, Any] = {}
+        self._opening: dict[str, asyncio.Task[None]] = {}
+        self._silent = False
+
+    async def set(self, addresses: list[str], *, silent: bool) -> None:
+        """Listen on these addresses and no others; *silent* accepts and says nothing."""
+        for address in list(self._open):
+            if address not in addresses or silent != self._silent:
+                self._open.pop(address).close()
+        for address in list(self._opening):
+            self._opening.pop(address).cancel()
+        self._silent = silent
+        for address in addresses:
+            if address not in self._open and not await self._try(address):
+                self._opening[address] = asyncio.ensure_future(self._insist(address))
+
+    @property
+    def addresses(self) -> list[str]:
+        """Where it listens, or is about to."""
+        return [*self._open, *self._opening]
+
+    async def _insist(self, address: str) -> None:
+        """An address that another instance is giving up, such as a floating one, becomes free in a moment."""
+        while not await self._try(address):  # noqa: ASYNC110 - nobody tells when an address becomes free
+            await asyncio.sleep(_RETRY_S)
+        del self._opening[address]
+
+    async def _try(self, address: str) -> bool:
+        """Whether it listens there now."""
+        try:
+            self._open[address] = await self._serve(address)
+        except OSError as error:
+            if error.errno not in {errno.EADDRINUSE, errno.EADDRNOTAVAIL}:
+                raise
+            return False
+        return True
+
+    async def _serve(self, address: str) -> Any:
+        if self._silent:
+            return await asyncio.get_running_loop().create_server(_Mute, address, self._port, reuse_address=True)
+        return await asyncssh.listen(
+            address,
+            self._port,
+            server_host_keys=[self._host_key],
+            server_factory=lambda: Login(self._instance),
+            encoding=None,
+            line_editor=False,
+            agent_forwarding=False,
+            allow_scp=False,
+            compression_algs=None,
+            encryption_algs=_CIPHERS,
+            reuse_address=True,
+        )
+
+
+class _Mute(asyncio.Protocol):
+    """A host that accepts and is silent."""

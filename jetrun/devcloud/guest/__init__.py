@@ -1,1 +1,1 @@
-"""What an instance of the embedded cloud has inside: a few programs, and an engine for its units."""
+"""What an instance of the embedded cloud has on its PATH: small shell programs; what they ask for is done by the instance."""
