@@ -7,8 +7,10 @@ write that is not a clear refusal is *ambiguous*, and is resolved by observing.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from typing import Any
 
 from jetrun.errors import CloudAmbiguous, CloudError, CloudPermanent, CloudTransient
@@ -16,8 +18,11 @@ from jetrun.errors import CloudAmbiguous, CloudError, CloudPermanent, CloudTrans
 NO_EFFECT_LATER = frozenset({409, 429})
 """A write answered so had no effect, and the same call may work later."""
 
-NO_EFFECT_NEVER = frozenset({400, 401, 403, 404, 405, 406, 410, 411, 412, 413, 414, 415, 422, 501, 505})
-"""A write answered so had no effect, and the same call will be refused again."""
+NO_EFFECT_NEVER = frozenset({400, 401, 403, 404, 405, 406, 410, 411, 412, 413, 414, 415, 422})
+"""A call answered so had no effect, and the same call will be refused again."""
+
+LONG_WORD = re.compile(r"\S{60,}")
+"""Nova repeats a refused field in its sentence, user data too: no word of a sentence is that long."""
 
 
 def by_status(status: int, *, writes: bool) -> type[CloudError]:
@@ -32,109 +37,149 @@ def by_status(status: int, *, writes: bool) -> type[CloudError]:
 def of_answer(answer: Any, *, call: str, writes: bool) -> CloudError:
     """The error for an HTTP answer that is no success."""
     status = int(answer.status_code)
-    request_id = answer.headers.get("x-openstack-request-id") or answer.headers.get("x-compute-request-id")
+    fault = _fault(answer)
+    said = LONG_WORD.sub("...", " ".join(str((fault or {}).get("message", "")).split()))[:200]
     kind = by_status(status, writes=writes)
-    unsure = "; it may have taken effect" if kind is CloudAmbiguous else ""
+    what = f"{call}: the cloud answered {status}{f' ({said})' if said else ''}"
+    code = f"cloud-answered-{status}"
+    if status == 404 and fault is None:
+        # A 404 is the proof of a deletion: only the service itself can give it, not a proxy that lost its way.
+        kind, code = CloudTransient, "not-the-service"
+        what = f"{call}: something between here and the cloud's service answered 404"
     return kind(
-        what=f"{call}: the cloud answered {status}{_message(answer)}{unsure}",
-        next="jetrun doctor",
-        code=f"cloud-answered-{status}",
+        what=f"{what}; it may have taken effect" if kind is CloudAmbiguous else what,
+        code=code,
         status=status,
-        request_id=request_id,
+        request_id=request_id_of(answer),
     )
 
 
-def _message(answer: Any) -> str:
-    """The service's own sentence, where its answer has one, cut."""
+def request_id_of(answer: Any) -> str | None:
+    """The cloud's id of the request, None without one."""
+    found = answer.headers.get("x-openstack-request-id") or answer.headers.get("x-compute-request-id")
+    return str(found) if found else None
+
+
+def _fault(answer: Any) -> dict[str, Any] | None:
+    """An OpenStack service's own error: one key over an object. None for anything else.
+
+    Source: Compute API guide, Faults; seen of Keystone 22, Nova 26 and Neutron 21.
+    """
     try:
         body = answer.json()
     except ValueError:
-        return ""
-    if isinstance(body, dict):
-        inner = next(iter(body.values()), None) if len(body) == 1 else body
-        if isinstance(inner, dict):
-            text = str(inner.get("message", ""))
-            return f" ({text[:200]})" if text else ""
-    return ""
+        return None
+    inner = next(iter(body.values())) if isinstance(body, dict) and len(body) == 1 else None
+    return inner if isinstance(inner, dict) else None
+
+
+class Meaning(StrEnum):
+    """What an exception says about the call that raised it."""
+
+    ANSWERED = "answered"
+    UNUSABLE = "unusable"
+    SILENT = "silent"
+    ODD = "odd"
+
+
+def meaning(kind: type[BaseException]) -> Meaning | None:
+    """What exceptions of that class mean, None for a class that nobody thought about.
+
+    ANSWERED carries an HTTP status. UNUSABLE is raised before anything is sent, and always will be: the configuration,
+    the login's form, the catalog. SILENT: nothing is known of the effect. ODD: an answer that cannot be understood.
+    """
+    import requests.exceptions as rq  # noqa: PLC0415 - heavy, and only where something failed
+    from keystoneauth1 import exceptions as ka  # noqa: PLC0415
+    from openstack import exceptions as sdk  # noqa: PLC0415
+
+    table: list[tuple[Meaning, tuple[type[BaseException], ...]]] = [
+        (Meaning.ANSWERED, (ka.HttpError, sdk.HttpException)),
+        (Meaning.ODD, (rq.JSONDecodeError, ka.InvalidResponse, sdk.InvalidResponse)),
+        # Without a version document nobody knows whether Keystone is ill or the address wrong.
+        (Meaning.SILENT, (ka.DiscoveryFailure, sdk.ServiceDiscoveryException)),
+        (Meaning.UNUSABLE, (ka.AuthorizationFailure, ka.MissingAuthMethods, ka.AuthPluginException, ka.CatalogException,
+                            ka.ServiceProviderNotFound, ka.ImpliedVersionMismatch)),
+        (Meaning.UNUSABLE, (sdk.ConfigException, sdk.EndpointNotFound, sdk.InvalidRequest, sdk.InvalidResourceQuery,
+                            sdk.MethodNotSupported, sdk.NotSupported, sdk.ValidationException)),
+        (Meaning.UNUSABLE, (rq.MissingSchema, rq.InvalidSchema, rq.InvalidURL, rq.InvalidHeader)),
+        (Meaning.SILENT, (ka.ConnectionError, ka.RetriableConnectionFailure, rq.RequestException, rq.RequestsWarning)),
+        (Meaning.SILENT, (sdk.DuplicateResource, sdk.ResourceFailure, sdk.ResourceTimeout)),
+        (Meaning.ODD, (ValueError, LookupError, TypeError, AttributeError)),
+    ]  # fmt: skip
+    for found, classes in table:
+        if issubclass(kind, classes):
+            return found
+    return Meaning.SILENT if kind in {ka.ClientException, sdk.SDKException} else None
 
 
 def was_never_sent(error: BaseException) -> bool:
-    """Whether the connection was refused or the name unknown, so that no byte of the request left this machine."""
-    from urllib3.exceptions import NameResolutionError, NewConnectionError  # noqa: PLC0415
+    """Whether no byte of the request left this machine: connection refused, name unknown, no connection in time.
 
-    seen: set[int] = set()
-    waiting: list[Any] = [error]
-    while waiting:
-        one = waiting.pop()
-        if not isinstance(one, BaseException) or id(one) in seen:
-            continue
-        seen.add(id(one))
-        if isinstance(one, (NewConnectionError, NameResolutionError)):
-            return True
-        waiting += [one.__cause__, one.__context__, getattr(one, "reason", None), *one.args]
-    return False
+    Looks exactly where keystoneauth and requests put it. Not along the whole chain of contexts: an exception raised
+    while an older one is being handled has that one in its chain, and would be taken for harmless.
+    """
+    import requests.exceptions as rq  # noqa: PLC0415
+    from urllib3.exceptions import ConnectTimeoutError, NewConnectionError  # noqa: PLC0415
+
+    inner: Any = error if isinstance(error, rq.RequestException) else error.__cause__ or error.__context__
+    if not isinstance(inner, rq.ConnectionError):
+        return False
+    if isinstance(inner, rq.ConnectTimeout):
+        return True
+    last = inner.args[0] if inner.args else None
+    return isinstance(getattr(last, "reason", None) or last, (NewConnectionError, ConnectTimeoutError))
 
 
 def of_exception(error: Exception, *, call: str, writes: bool) -> CloudError:
-    """The error for an exception of keystoneauth, openstacksdk or requests."""
-    from keystoneauth1 import exceptions as ka  # noqa: PLC0415
-
+    """The error for an exception of keystoneauth, openstacksdk or requests, or for an answer that cannot be read."""
     if isinstance(error, CloudError):
         return error
-    if isinstance(error, ka.HttpError):
-        # Only authentication raises these: our own calls take the answer as it is. No request of ours was sent.
-        return _of_login(error, call=call)
+    word = type(error).__name__
+    found = meaning(type(error)) or Meaning.SILENT
+    status = getattr(error, "http_status", None) or getattr(error, "status_code", None)
+    if found is Meaning.ANSWERED and isinstance(status, int):
+        # Only the login raises these: of our own calls the answer is taken as it is. Nothing else was sent.
+        return _of_login(status, request_id=getattr(error, "request_id", None), call=call)
+    if found is Meaning.UNUSABLE:
+        return CloudPermanent(
+            what=f"{call}: the cloud's configuration, login or service catalog cannot be used ({word})",
+            code="cloud-login-unusable",
+        )
     if was_never_sent(error):
         return CloudTransient(
             what=f"{call}: the cloud cannot be reached (connection refused, or its name is unknown)",
             code="cloud-not-answering",
         )
-    if isinstance(error, (ka.ConnectFailure, ka.ConnectionError)):
-        if not writes:
-            return CloudTransient(
-                what=f"{call}: no connection to the cloud ({type(error).__name__})", code="cloud-not-answering"
-            )
-        return CloudAmbiguous(
-            what=f"{call}: no answer from the cloud ({type(error).__name__}); it may have taken effect",
-            code="cloud-not-answering",
-        )
-    if isinstance(error, (ka.AuthorizationFailure, ka.AuthPluginException, ka.CatalogException, ka.MissingAuthPlugin,
-                          ka.DiscoveryFailure, ka.EndpointNotFound, ka.VersionNotAvailable)):  # fmt: skip
-        return CloudPermanent(
-            what=f"{call}: the cloud's login or service catalog cannot be used ({type(error).__name__}: {error})",
-            code="cloud-login-unusable",
-        )
     kind = CloudAmbiguous if writes else CloudTransient
-    return kind(what=f"{call}: {type(error).__name__}", code="cloud-not-answering")
+    unsure = "; it may have taken effect" if writes else ""
+    if found is Meaning.ODD:
+        return kind(what=f"{call}: the cloud's answer cannot be understood ({word}){unsure}", code="cloud-answer-odd")
+    return kind(what=f"{call}: no answer from the cloud ({word}){unsure}", code="cloud-not-answering")
 
 
-def _of_login(error: Any, *, call: str) -> CloudError:
-    """The error for a refused login."""
-    status = int(getattr(error, "http_status", 0) or 0)
-    request_id = getattr(error, "request_id", None)
-    text = str(error)
+def _of_login(status: int, *, request_id: str | None, call: str) -> CloudError:
+    """The error for a refused login. A refused credential is always 401 here: a 404 would look like a gone instance."""
     if status == 404:
         return CloudPermanent(
-            what=f"{call}: the application credential does not exist (deleted, or of another cloud)",
+            what=f"{call}: the application credential does not exist (deleted, or of another cloud), or auth_url is wrong",
             next="make a new one: Horizon, Identity, Application Credentials; then put it into clouds.yaml",
             code="credential-gone",
             status=401,
             request_id=request_id,
         )
     if status in {401, 403}:
-        stray = "scope" in text
         return CloudPermanent(
-            what=f"{call}: the cloud refuses the credential (wrong, expired or revoked)"
-            + ("; an application credential must not be given together with a project" if stray else ""),
-            next="unset OS_PROJECT_ID OS_PROJECT_NAME OS_PROJECT_DOMAIN_ID OS_PROJECT_DOMAIN_NAME"
-            if stray
-            else "jetrun doctor",
+            what=f"{call}: the cloud refuses the credential (wrong, expired or revoked)",
             code="credential-refused",
             status=401,
             request_id=request_id,
         )
-    return CloudTransient(
-        what=f"{call}: login: HTTP {status}", code=f"cloud-answered-{status}", status=status, request_id=request_id
+    kind = by_status(status, writes=False)
+    return kind(
+        what=f"{call}: the cloud's login answered {status}",
+        code=f"cloud-answered-{status}",
+        status=status,
+        request_id=request_id,
     )
 
 

@@ -1,9 +1,13 @@
-"""Which cloud, with which credential: clouds.yaml, secure.yaml, OS_* variables, read by openstacksdk's own loader."""
+"""Which cloud, with which credential: clouds.yaml, secure.yaml, OS_* variables, read by openstacksdk's own loader.
+
+The loader skips a file that it cannot read and takes the next one: another cloud, or the same one without its secret.
+Here that is an error that names the file.
+"""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,54 +16,138 @@ from urllib.parse import urlsplit
 from jetrun.cloud.profiles import Profile, profile_for
 from jetrun.errors import UsageError
 
+SCOPE = ("project_id", "project_name", "tenant_id", "tenant_name", "domain_id", "domain_name", "system_scope")
+"""Keys of ``auth`` that ask for a scope. An application credential has its own, and is refused (401) with any of them."""
+
+SECRETS = {"password": "password", "applicationcredential": "application_credential_secret"}
+"""Where a kind of login has its secret; with the secret in a file it works again without a person."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CloudChoice:
     """A cloud that was chosen, not yet spoken to.
 
     Attributes:
-        region: openstacksdk's CloudRegion. warnings: sentences for the user.
+        region: openstacksdk's CloudRegion.
+        auth_type: ``password``, ``applicationcredential``, ``token`` ...
+        can_be_reloaded: another process, later, can log in from the same files; no person has to type anything again.
+        warnings: sentences for the user.
     """
 
     name: str
     region: Any
     profile: Profile
+    auth_type: str = "password"
+    can_be_reloaded: bool = False
     warnings: tuple[str, ...] = ()
 
 
 def choose(wanted: str | None, environ: Mapping[str, str]) -> CloudChoice:
     """The cloud that is meant: *wanted*, else OS_CLOUD, else the OS_* variables, else the only one of clouds.yaml.
 
-    Raises:
-        UsageError: none or several could be meant, or its entry cannot be read.
-    """
-    import openstack.config  # noqa: PLC0415 - heavy
-    from openstack.exceptions import ConfigException  # noqa: PLC0415
+    The order of the ``openstack`` command line: who has just sourced an openrc means that cloud.
 
+    Raises:
+        UsageError: none or several could be meant, or its entry cannot be used.
+    """
+    import openstack.config  # noqa: PLC0415 - a third of a second
+    from keystoneauth1.exceptions import ClientException  # noqa: PLC0415
+    from openstack.config import loader as files  # noqa: PLC0415
+    from openstack.exceptions import SDKException  # noqa: PLC0415
+
+    searched = _searched(files.CONFIG_FILES, environ, "OS_CLIENT_CONFIG_FILE")
     try:
         loader = openstack.config.OpenStackConfig(app_name="jetrun")
+        _check_read(searched, loader.config_filename)
+        secret = _searched(files.SECURE_FILES, environ, "OS_CLIENT_SECURE_FILE")
+        _check_read(secret, loader.secure_config_filename)
         names = sorted(name for name in loader.get_cloud_names() if name not in {"defaults", "envvars"})
         name = wanted or environ.get("OS_CLOUD") or _only(names, environ)
-        if name != "envvars" and name not in names:
+        if name not in loader.get_cloud_names() or name == "defaults":
             raise _unknown(name, names, loader)
-        region = loader.get_one(cloud=None if name == "envvars" else name)
-        region.config["status_code_retries"] = region.config["connect_retries"] = 0
-    except ConfigException as error:
+        region = _region(loader, name)
+    except (SDKException, ClientException, AttributeError, TypeError, ValueError, KeyError) as error:
+        # The loader takes whatever shape the file has, and stumbles over it in its own ways.
         raise UsageError(
             code="cloud-config-unreadable",
-            what=f"the cloud's configuration cannot be read: {error}",
+            what=f"the cloud's configuration cannot be used: {_sentence(error)}",
             next="openstack config show",
         ) from error
-    auth_host = urlsplit(str(region.config.get("auth", {}).get("auth_url", ""))).hostname or ""
-    try:
-        profile = profile_for(auth_host, region.config.get("jetrun") or {})
-    except ValueError as error:
+    kind = str(region.config.get("auth_type", "password")).removeprefix("v3")
+    auth = region.config.get("auth") or {}
+    where = "the OS_* variables" if name == "envvars" else f"{loader.config_filename}: {name}"
+    _check_scope(kind, auth, where, from_environment=name == "envvars")
+    _check_certificates(region, where)
+    return CloudChoice(
+        name=name,
+        region=region,
+        profile=_profile(region, auth, where),
+        auth_type=kind,
+        can_be_reloaded=name != "envvars" and bool(auth.get(SECRETS.get(kind, ""))),
+        warnings=_warnings(searched, loader.config_filename),
+    )
+
+
+def _region(loader: Any, name: str) -> Any:
+    """The cloud's entry, without openstacksdk's retries, and with a login that needs no discovery where that is clear.
+
+    Discovery is one more request, and with Keystone ill it fails in a way that looks like a wrong address.
+    """
+    region = loader.get_one(cloud=name)
+    auth = region.config.get("auth") or {}
+    user = auth.get("user_id") or (
+        auth.get("username") and (auth.get("user_domain_name") or auth.get("user_domain_id"))
+    )
+    domain = auth.get("project_domain_name") or auth.get("project_domain_id")
+    project = auth.get("project_id") or (auth.get("project_name") and domain)
+    if region.config.get("auth_type") == "password" and user and project:
+        region = loader.get_one(cloud=name, auth_type="v3password")
+    region.config["status_code_retries"] = region.config["connect_retries"] = 0
+    return region
+
+
+def _searched(usual: Sequence[str], environ: Mapping[str, str], variable: str) -> list[Path]:
+    """The files that are looked for, in order; the one that the environment names must be there.
+
+    Raises:
+        UsageError: it is not.
+    """
+    named = environ.get(variable)
+    if named and not Path(named).exists():
         raise UsageError(
-            code="cloud-profile-wrong",
-            what=f"{loader.config_filename}: {name}.jetrun: {error}",
-            next="jetrun: { profile: generic }",
-        ) from error
-    return CloudChoice(name=name, region=region, profile=profile, warnings=_warnings(loader))
+            code="cloud-config-missing",
+            what=f"{variable} names {named}, which does not exist",
+            next=f"unset {variable}",
+        )
+    return [*([Path(named)] if named else []), *map(Path, usual)]
+
+
+def _check_read(searched: Sequence[Path], used: str | None) -> None:
+    """The first file that exists is the one that was used.
+
+    Raises:
+        UsageError: it was passed over because it cannot be read, or is no YAML.
+    """
+    first = next((path for path in searched if path.exists()), None)
+    if first is None or (used is not None and Path(used) == first):
+        return
+    raise UsageError(code="cloud-config-unreadable", what=f"{first} {_flaw(first)}", next=f"ls -l {first}")
+
+
+def _flaw(path: Path) -> str:
+    """What is wrong with a file of settings: the place, never its text, which may be a password."""
+    import yaml  # type: ignore[import-untyped]  # noqa: PLC0415 - openstacksdk's own, without types
+
+    try:
+        yaml.safe_load(path.read_text())
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        return f"is no YAML: line {mark.line + 1 if mark else '?'}: {error.problem}"
+    except (yaml.YAMLError, ValueError):
+        return "is no YAML"
+    return "cannot be used"
 
 
 def _only(names: list[str], environ: Mapping[str, str]) -> str:
@@ -95,10 +183,70 @@ def _unknown(name: str, names: list[str], loader: Any) -> UsageError:
     )
 
 
-def _warnings(loader: Any) -> tuple[str, ...]:
+def _check_scope(kind: str, auth: Mapping[str, Any], where: str, *, from_environment: bool) -> None:
+    """An application credential stands alone; OS_PROJECT_* left over from another openrc is the usual mistake.
+
+    Raises:
+        UsageError: a project is given beside it.
+    """
+    stray = sorted(key for key in SCOPE if auth.get(key))
+    if kind != "applicationcredential" or not stray:
+        return
+    variables = "OS_PROJECT_ID OS_PROJECT_NAME OS_TENANT_ID OS_TENANT_NAME OS_DOMAIN_ID OS_DOMAIN_NAME OS_SYSTEM_SCOPE"
+    raise UsageError(
+        code="credential-and-project",
+        what=f"{where}: an application credential has its own project, and is refused with {', '.join(stray)} beside it",
+        next=f"unset {variables}" if from_environment else f"remove {', '.join(stray)} from auth of that entry",
+    )
+
+
+def _check_certificates(region: Any, where: str) -> None:
+    """Files of certificates that are named are there.
+
+    Raises:
+        UsageError: one is not.
+    """
+    for key in ("cacert", "cert", "key"):
+        named = region.config.get(key)
+        if named and not Path(str(named)).expanduser().exists():
+            raise UsageError(
+                code="cloud-certificate-missing",
+                what=f"{where}: {key}: {named} does not exist",
+                next=f"{key}: /path/to/file.pem",
+            )
+
+
+def _profile(region: Any, auth: Mapping[str, Any], where: str) -> Profile:
+    """What is known of the cloud's policy.
+
+    Raises:
+        UsageError: ``jetrun:`` of its entry is wrong.
+    """
+    try:
+        host = urlsplit(str(auth.get("auth_url", ""))).hostname or ""
+        return profile_for(host, region.config.get("jetrun") or {})
+    except ValueError as error:
+        raise UsageError(
+            code="cloud-profile-wrong",
+            what=f"{where}: jetrun: {error}",
+            next="jetrun: { profile: generic }",
+        ) from error
+
+
+def _sentence(error: Exception) -> str:
+    """What the loader says, on one line; only its name where its text may hold a value of the file."""
+    from keystoneauth1.exceptions import ClientException  # noqa: PLC0415
+    from openstack.exceptions import SDKException  # noqa: PLC0415
+
+    if isinstance(error, (SDKException, ClientException)):
+        return " ".join(str(error).split())
+    return f"an entry has an unexpected shape ({type(error).__name__})"
+
+
+def _warnings(searched: Sequence[Path], used: str | None) -> tuple[str, ...]:
     """A clouds.yaml in the current folder hides the user's own."""
-    used = Path(str(loader.config_filename or ""))
-    own = Path("~/.config/openstack/clouds.yaml").expanduser()
-    if used.is_absolute() and used.parent == Path.cwd() and own.exists() and used != own:
-        return (f"{used} in this folder hides {own}",)
-    return ()
+    if not used or Path(used).parent != Path.cwd():
+        return ()
+    later = searched[searched.index(Path(used)) + 1 :]
+    hidden = next((path for path in later if path.parent != Path.cwd() and path.exists()), None)
+    return (f"{used} in this folder hides {hidden}",) if hidden else ()

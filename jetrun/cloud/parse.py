@@ -51,13 +51,14 @@ def instance(row: Row, at: datetime) -> Instance:
 
 
 def action(row: Row) -> InstanceAction:
-    """An entry of os-instance-actions; ``finished`` is told only where its events are shown (2.51)."""
-    failed = bool(row.get("message"))
+    """An entry of os-instance-actions.
+
+    ``finished`` is told only where the entry's events are shown (microversion 2.51, and only of a single entry): an
+    entry that failed, or whose events have all ended. One without an event yet has just been accepted.
+    """
     events = row.get("events")
-    finished: bool | None = None
-    if events:
-        finished = all(one.get("finish_time") for one in events)
-        failed = failed or any(one.get("result") == "Error" for one in events if one.get("finish_time"))
+    ended = [one for one in events or () if one.get("finish_time")]
+    failed = bool(row.get("message")) or any(one.get("result") == "Error" for one in ended)
     return InstanceAction(
         request_id=RequestId(str(row["request_id"])),
         action=str(row["action"]),
@@ -65,7 +66,7 @@ def action(row: Row) -> InstanceAction:
         project_id=row.get("project_id"),
         started_at=moment(row.get("start_time")) or datetime.fromtimestamp(0, UTC),
         failed=failed,
-        finished=finished,
+        finished=None if events is None else failed or (bool(events) and len(ended) == len(events)),
     )
 
 

@@ -6,7 +6,7 @@ An unknown flavor says that its rate is unknown, never 0.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from jetrun.guarantee.constants import Bounds
@@ -97,33 +97,61 @@ def profile_for(auth_host: str, settings: Mapping[str, Any]) -> Profile:
     """The profile of a cloud: by its host, or as ``jetrun:`` under its entry of clouds.yaml says.
 
     Raises:
-        ValueError: an unknown key, profile or bound; the text names it and what there is.
+        ValueError: an unknown key, profile or bound, or a value of the wrong kind; the text names it.
     """
-    unknown = set(settings) - KEYS
+    if not isinstance(settings, Mapping):
+        raise ValueError("must be a table: jetrun: { profile: generic }")  # noqa: TRY004 - one kind of error for a caller
+    unknown = {str(key) for key in settings} - KEYS
     if unknown:
         raise ValueError(f"unknown key {min(unknown)!r}; there are: {', '.join(sorted(KEYS))}")
     name = str(settings.get("profile", BY_HOST.get(auth_host, "generic")))
     if name not in BUILT_IN:
         raise ValueError(f"unknown profile {name!r}; there are: {', '.join(BUILT_IN)}")
     base = BUILT_IN[name]
-    try:
-        bounds = replace(base.bounds, **{key: float(value) for key, value in dict(settings.get("bounds", {})).items()})
-    except TypeError as error:
-        raise ValueError(f"bounds: {error}") from error
-    own_rates = {**base.rates, **settings.get("rates", {})}
-    source = base.rate_source if "rates" not in settings else "rates of your clouds.yaml"
+    down = settings.get("shelved_is_down", base.shelved_is_down)
+    if not isinstance(down, bool):
+        raise ValueError(f"shelved_is_down: {down!r} is neither true nor false")  # noqa: TRY004
+    own_rates = _numbers(settings, "rates")
+    # Whoever gives rates and no charges pays by Jetstream2's, the only policy known.
+    charges = base.charges or (JETSTREAM2_CHARGES if own_rates else {})
     return replace(
         base,
-        bounds=bounds,
-        rates=own_rates,
-        charges={
-            **(base.charges or (JETSTREAM2_CHARGES if "rates" in settings else {})),
-            **settings.get("charges", {}),
-        },
-        rate_source=source,
+        bounds=_bounds(base.bounds, settings),
+        rates={**base.rates, **own_rates},
+        charges={**charges, **_numbers(settings, "charges")},
+        rate_source="rates of your clouds.yaml" if own_rates else base.rate_source,
         unit=str(settings.get("unit", base.unit)),
-        ssh_port=int(settings.get("ssh_port", base.ssh_port)),
+        ssh_port=_port(settings.get("ssh_port", base.ssh_port)),
         ssh_user=str(settings.get("ssh_user", base.ssh_user)),
         ssh_key=str(settings.get("ssh_key", base.ssh_key)),
-        shelved_is_down=bool(settings.get("shelved_is_down", base.shelved_is_down)),
+        shelved_is_down=down,
     )
+
+
+def _bounds(base: Bounds, settings: Mapping[str, Any]) -> Bounds:
+    """The bounds with the user's own; ValueError for one that there is none of, or that is no time."""
+    own = _numbers(settings, "bounds")
+    known = {one.name for one in fields(base)}
+    if set(own) - known:
+        raise ValueError(f"bounds: unknown {min(set(own) - known)!r}; there are: {', '.join(sorted(known))}")
+    if 0.0 in own.values():
+        raise ValueError("bounds: a bound of 0 seconds ends before it begins")
+    return replace(base, **own)
+
+
+def _numbers(settings: Mapping[str, Any], key: str) -> dict[str, float]:
+    """A table of numbers, none negative; ValueError for anything else."""
+    table = settings.get(key) or {}
+    if not isinstance(table, Mapping):
+        raise ValueError(f"{key}: must be a table of numbers")  # noqa: TRY004
+    for name, value in table.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
+            raise ValueError(f"{key}: {name}: {value!r} is no number of zero or more")
+    return {str(name): float(value) for name, value in table.items()}
+
+
+def _port(value: object) -> int:
+    """A TCP port; ValueError for what is none."""
+    if isinstance(value, bool) or not str(value).isdecimal() or not 0 < int(str(value)) < 65536:
+        raise ValueError(f"ssh_port: {value!r} is no port (1 to 65535)")
+    return int(str(value))

@@ -6,63 +6,90 @@ default, a read time-out retried for any method, a wait that may return without 
 
 from __future__ import annotations
 
+import contextlib
 import email.utils
+import re
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
+from urllib.parse import quote
 
 from jetrun.cloud.classify import of_answer, translated
 from jetrun.cloud.credentials import CloudChoice
 from jetrun.errors import CloudPermanent
 
+T = TypeVar("T")
+Params = Sequence[tuple[str, str]]
+
 CONNECT_S = 10.0
 """For the TCP connection alone; the whole call has the profile's ``api_timeout_s``."""
 
-WANTED_MINOR = 90
-"""Nova microversion asked for where the cloud has it: 2.73 shows why it is locked, 2.58 and 2.51 the log's times and events."""
+WANTED_MINOR = 84
+"""Nova microversion asked for where the cloud has it: 2.84 details of events, 2.73 why it is locked, 2.58 and 2.51 the log's
+times and events, 2.52 tags at create, 2.47 the flavor's shape. None of them is required."""
 
 _SUFFIX = {"network": "/v2.0", "image": "/v2"}
+
+
+def segment(text: str) -> str:
+    """*text* as one segment of a path, whatever is in it."""
+    return quote(text, safe="")
+
+
+def nothing(answer: Any) -> None:
+    """For answers without a body that matters."""
+    del answer
 
 
 class Wire:
     """One cloud's services."""
 
     def __init__(self, choice: CloudChoice) -> None:
-        self._choice = choice
         self._region = choice.region
-        self._timeout_s = choice.profile.bounds.api_timeout_s
+        api_s = choice.profile.bounds.api_timeout_s
+        self._limits_s = (min(CONNECT_S, api_s), api_s)
         self._session: Any = None
         self._endpoints: dict[str, str] = {}
         self._minor: int | None = None
-        self.clock_skew_s = 0.0
 
     @property
     def session(self) -> Any:
-        """The authenticated session, made on first use."""
+        """The session, made on first use; it logs in when it must. Its own calls (the login) have the same time limits."""
         if self._session is None:
             self._session = self._region.get_session()
-            self._session.timeout = self._timeout_s
+            self._session.timeout = self._limits_s
             self._session.additional_user_agent = [("jetrun", "0.1")]
         return self._session
+
+    def access(self) -> Any:
+        """The token and what came with it; logs in where there is none that lasts.
+
+        Raises:
+            CloudError: transient or permanent.
+        """
+        with translated("logging in", writes=False):
+            return self.session.auth.get_access(self.session)
 
     def endpoint(self, service: str) -> str:
         """The service's URL by the catalog, or as clouds.yaml overrides it. No discovery: the paths are known.
 
         Raises:
-            CloudPermanent: the cloud has no such service.
+            CloudError: the cloud has no such service, or the login fails.
         """
         if service not in self._endpoints:
-            override = self._region.get_endpoint(service)
-            found = override or self.session.auth.get_endpoint(
-                self.session,
-                service_type=service,
-                interface=self._region.get_interface(service) or "public",
-                region_name=self._region.get_region_name(service) or None,
-                skip_discovery=True,
-            )
+            self.access()
+            with translated(f"finding the {service} service", writes=False):
+                found = self._region.get_endpoint(service) or self.session.auth.get_endpoint(
+                    self.session,
+                    service_type=service,
+                    interface=self._region.get_interface(service) or "public",
+                    region_name=self._region.get_region_name(service) or None,
+                    skip_discovery=True,
+                )
             if not found:
                 raise CloudPermanent(
-                    what=f"the cloud's catalog has no {service} service here",
-                    next="jetrun doctor",
+                    what=f"the cloud's catalog has no {service} service for this region and interface",
+                    next="openstack catalog list",
                     code="no-such-service",
                 )
             url = str(found).rstrip("/")
@@ -77,45 +104,52 @@ class Wire:
         path: str,
         *,
         doing: str,
+        pick: Callable[[Any], T],
         body: Any = None,
         headers: dict[str, str] | None = None,
-        params: dict[str, str] | None = None,
+        params: Params = (),
         good: tuple[int, ...] = (200,),
-    ) -> Any:
-        """One call, once: the answer.
+        writes: bool | None = None,
+    ) -> T:
+        """One call, once: what *pick* makes of its answer.
 
         Args:
             doing: the act in words, for messages. good: statuses that are a success.
+            writes: whether it changes anything; by default whatever is no GET does.
 
         Raises:
             CloudError: transient, permanent or ambiguous; ambiguous only for writes.
         """
-        writes = method != "GET"
-        with translated(doing, writes=False):
-            # Logging in and finding the service is a read: whatever fails here, the call itself was not sent.
-            url = self.endpoint(service) + path
-            self.session.auth.get_access(self.session)
+        changes = method != "GET" if writes is None else writes
+        # Logging in and finding the service come first: whatever fails there, the call itself was not sent.
+        url = self.endpoint(service) + path
+        self.access()
         sent = {"Accept": "application/json", **(headers or {})}
         if service == "compute":
             sent["OpenStack-API-Version"] = f"compute 2.{self.minor()}"
-        began = datetime.now(UTC)
-        with translated(doing, writes=writes):
-            answer = self.session.request(
-                url,
-                method,
-                json=body,
-                headers=sent,
-                params=params,
-                raise_exc=False,
-                redirect=False,
-                connect_retries=0,
-                status_code_retries=0,
-                timeout=(min(CONNECT_S, self._timeout_s), self._timeout_s),
-            )
-        self._note_clock(answer, began)
+        answer = self._send(method, url, doing=doing, writes=changes, json=body, headers=sent, params=list(params))
         if answer.status_code not in good:
-            raise of_answer(answer, call=doing, writes=writes)
-        return answer
+            raise of_answer(answer, call=doing, writes=changes)
+        with translated(doing, writes=changes):
+            return pick(answer)
+
+    def pages(self, service: str, path: str, key: str, *, doing: str, params: Params = ()) -> list[Any]:
+        """Every row of a list, however many pages the service makes of it."""
+        rows: list[Any] = []
+        marker: list[tuple[str, str]] = []
+        while True:
+            page, more = self.call(
+                "GET",
+                service,
+                path,
+                doing=doing,
+                params=[*params, *marker],
+                pick=lambda answer: _page(answer.json(), key),
+            )
+            rows += page
+            if not page or not more:
+                return rows
+            marker = [("marker", str(page[-1]["id"]))]
 
     def minor(self) -> int:
         """The Nova microversion to ask for, found out once.
@@ -124,35 +158,64 @@ class Wire:
             CloudError: Nova's version document cannot be read.
         """
         if self._minor is None:
-            self._minor = 1
-            try:
-                answer = self.call("GET", "compute", "/", doing="reading Nova's version")
-                newest = str(answer.json()["version"]["version"] or "2.1")
-                self._minor = min(WANTED_MINOR, int(newest.partition(".")[2] or 1))
-            except (KeyError, ValueError, TypeError) as error:
-                self._minor = None
-                raise CloudPermanent(
-                    what="Nova's version document cannot be understood", code="nova-version-odd"
-                ) from error
-            except BaseException:
-                self._minor = None
-                raise
-        return self._minor
+            self._read_version()
+        return self._minor or 1
 
-    def _note_clock(self, answer: Any, began: datetime) -> None:
-        """How far the cloud's clock is from ours, by the answer's Date and the middle of the call."""
-        at = email.utils.parsedate_to_datetime(answer.headers["Date"]) if "Date" in answer.headers else None
-        if at is None:
-            return
+    def clock_skew_s(self) -> float:
+        """The cloud's time minus this machine's, by the ``Date`` of a fresh answer and the middle of the question.
+
+        Returns:
+            Seconds; 0.0 for less than one, because ``Date`` has whole seconds only, and where Nova sends none.
+        """
+        return self._read_version()
+
+    def _read_version(self) -> float:
+        """Read Nova's version document, the quickest answer there is: keeps the microversion, gives the clock's skew."""
+        doing = "reading Nova's version"
+        url = self.endpoint("compute")
+        # Old catalogs have the project's id behind the version.
+        found = re.match(r"(.*/v2(?:\.\d+)?)(?:/|$)", url)
+        began = datetime.now(UTC)
+        answer = self._send("GET", (found[1] if found else url) + "/", doing=doing, writes=False)
         ended = datetime.now(UTC)
-        middle = began + (ended - began) / 2
-        # Date has whole seconds, cut: on the average half a second is missing.
-        skew_s = (at - middle).total_seconds() + 0.5
-        self.clock_skew_s = 0.0 if abs(skew_s) < 1.0 else skew_s
+        if answer.status_code != 200:
+            raise of_answer(answer, call=doing, writes=False)
+        with translated(doing, writes=False):
+            newest = str(answer.json()["version"]["version"] or "2.1")
+            self._minor = min(WANTED_MINOR, int(newest.partition(".")[2] or 1))
+        return _skew_s(answer.headers.get("Date"), began + (ended - began) / 2)
+
+    def _send(self, method: str, url: str, *, doing: str, writes: bool, **more: Any) -> Any:
+        """Send once; the answer, whatever its status."""
+        with translated(doing, writes=writes):
+            return self.session.request(
+                url,
+                method,
+                raise_exc=False,
+                redirect=False,
+                connect_retries=0,
+                status_code_retries=0,
+                timeout=self._limits_s,
+                **more,
+            )
 
     def close(self) -> None:
-        """Close connections."""
+        """Close connections. Never raises."""
         if self._session is not None:
-            inner = getattr(self._session, "session", None)
-            if inner is not None:
-                inner.close()
+            with contextlib.suppress(Exception):
+                self._session.session.close()
+
+
+def _page(body: Any, key: str) -> tuple[list[Any], bool]:
+    """The rows of one page, and whether another follows. Nova and Neutron say so by links, Glance by ``next``."""
+    links = body.get(f"{key}_links") or ()
+    return list(body[key]), "next" in body or any(one.get("rel") == "next" for one in links)
+
+
+def _skew_s(date: str | None, middle: datetime) -> float:
+    """How far *date* is ahead of *middle*. A Date is cut to whole seconds: on the average half a second is missing."""
+    try:
+        skew_s = (email.utils.parsedate_to_datetime(str(date)) - middle).total_seconds() + 0.5
+    except (TypeError, ValueError):
+        return 0.0
+    return 0.0 if abs(skew_s) < 1.0 else skew_s
