@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from jetrun.engine import claims, launch
 from jetrun.engine.context import RunContext
-from jetrun.engine.requests import look, sent
+from jetrun.engine.requests import look, patiently, sent
 from jetrun.errors import CloudError, InstanceInUse, InstanceNotStarted, JetrunError
 from jetrun.guarantee import wake
 from jetrun.guarantee.evidence import Evidence
@@ -49,8 +49,8 @@ def _baseline(context: RunContext) -> None:
     if context.state.lease_granted or context.state.sent or context.state.intended:
         return
     try:
-        read = context.cloud.observe(context.instance)
-        log = context.cloud.actions(context.instance)
+        read = patiently(context, lambda: context.cloud.observe(context.instance))
+        log = patiently(context, lambda: context.cloud.actions(context.instance))
     except CloudError as error:
         raise InstanceNotStarted(code=error.code, what=error.what, next=error.next) from error
     context.last_seen = read

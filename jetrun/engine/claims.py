@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from jetrun.cloud.interface import Cloud, LeasePort
 from jetrun.engine.context import RunContext, lease_dict
+from jetrun.engine.requests import patiently
 from jetrun.errors import CloudAmbiguous, CloudError, CloudPermanent, InstanceInUse, InstanceNotStarted
 from jetrun.guarantee.lease import Lease, LeaseState, from_text, is_expired, to_text
 from jetrun.guarantee.lifecycle import Kind
@@ -62,7 +63,7 @@ def refuse_if_held(context: RunContext) -> None:
         InstanceNotStarted: the port cannot be read.
     """
     try:
-        port = context.cloud.lease_port(context.instance)
+        port = patiently(context, lambda: context.cloud.lease_port(context.instance))
     except CloudError as error:
         raise InstanceNotStarted(code="lease-not-read", what=error.what, next=error.next) from error
     if port is not None:
@@ -77,7 +78,7 @@ def grant(context: RunContext) -> None:
         InstanceNotStarted: the port cannot be read or written.
     """
     try:
-        port = context.cloud.lease_port(context.instance)
+        port = patiently(context, lambda: context.cloud.lease_port(context.instance))
     except CloudError as error:
         raise InstanceNotStarted(code="lease-not-read", what=error.what, next=error.next) from error
     if port is None:
@@ -176,7 +177,7 @@ def _read(context: RunContext, port_id: str) -> LeasePort:
         InstanceNotStarted: it cannot be read, or is gone.
     """
     try:
-        port = context.cloud.read_port(port_id)
+        port = patiently(context, lambda: context.cloud.read_port(port_id))
     except CloudError as error:
         raise InstanceNotStarted(code="lease-not-read", what=error.what, next=error.next) from error
     if port is None:

@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from jetrun.cloud.interface import Instance, LaunchWish
 from jetrun.engine.context import RunContext
+from jetrun.engine.requests import patiently
 from jetrun.errors import CloudError, InstanceNotStarted, UsageError
 from jetrun.guarantee.lifecycle import Kind
 from jetrun.job import Launch, On, duration_text
@@ -23,7 +24,7 @@ def prepare(context: RunContext) -> None:
         InstanceNotStarted: the clocks are too far apart, or the cloud does not answer.
     """
     try:
-        identity = context.cloud.identify()
+        identity = patiently(context, context.cloud.identify)
     except CloudError as error:
         raise UsageError(code=error.code, what=error.what, next=error.next) from error
     if abs(identity.clock_skew_s) > context.bounds.skew_s:
@@ -93,7 +94,7 @@ def resolve(context: RunContext, name: str) -> Instance:
         UsageError: none, or several: then the candidates with their ids and owners.
     """
     try:
-        found = context.cloud.find_instances(name)
+        found = patiently(context, lambda: context.cloud.find_instances(name))
         if not found:
             names = sorted({one.name for one in context.cloud.list_instances()})
             near = difflib.get_close_matches(name, names, n=8, cutoff=0.0)
@@ -151,7 +152,7 @@ def plan_launch(context: RunContext) -> None:
         UsageError: one cannot.
     """
     try:
-        plan = context.cloud.plan_launch(wish(context))
+        plan = patiently(context, lambda: context.cloud.plan_launch(wish(context)))
         context.record(Kind.PLANNED, flavor=plan.flavor, vcpus=plan.vcpus)
     except CloudError as error:
         raise UsageError(code=error.code, what=error.what, next=error.next) from error

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 from jetrun.cloud.interface import Cloud
 from jetrun.engine.clock import Clock
 from jetrun.engine.context import RunContext, Screen
@@ -11,8 +14,14 @@ from jetrun.guarantee.lifecycle import Kind
 from jetrun.guarantee.power import ABSENT, Action, InstanceAction, InstanceId, Observation
 from jetrun.guarantee.requests import Outcome, Sent
 
+T = TypeVar("T")
+
 STALE_AFTER_CALLS = 4
 """A look is four calls at most; an answer older than all their time limits together comes from before a sleep."""
+
+
+READ_TRIES = 3
+"""How often a read is made before a run is refused for want of an answer."""
 
 
 def send(context: RunContext, action: Action) -> Sent:
@@ -33,6 +42,22 @@ def send(context: RunContext, action: Action) -> Sent:
     )
     context.screen.event(f"instance.{action.value}_requested", outcome=outcome.value, request_id=request_id)
     return context.state.sent[-1]
+
+
+def patiently(context: RunContext, read: Callable[[], T]) -> T:
+    """*read*, which changes nothing, again when the cloud does not answer: one hiccup is no reason not to begin.
+
+    Raises:
+        CloudError: three times, or refused for good.
+        Interrupted: somebody asked the run to end.
+    """
+    for _ in range(READ_TRIES - 1):
+        try:
+            return read()
+        except CloudTransient as error:
+            context.screen.event("instance.not_observed", what=error.what, status=error.status)
+        context.pause(context.bounds.poll_last_s)
+    return read()
 
 
 def outcome_of(error: CloudError) -> Outcome:

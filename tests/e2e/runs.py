@@ -104,6 +104,7 @@ class Desk:
 def tells_the_truth(desk: Desk, ended: Ended, instance: str) -> None:
     """The one thing that must hold whatever happened: a verified receipt means down, and only one instance was made."""
     document = ended.document
+    assert ended.code != 125, f"jetrun itself failed: {ended.err}"
     receipt = document["receipt"]
     if receipt is not None and receipt["verified"]:
         assert desk.is_down(instance), (ended.err, desk.truth(instance))
