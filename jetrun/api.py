@@ -88,6 +88,8 @@ def continue_run(house: House, run: RunId, *, screen: Screen | None = None) -> R
         context = house.context(run, choice, screen=watching, interrupts=interrupts)
         carry(context)
         document = document_of(context, exit_code(context.state))
+    # The instance is down, or a person was told: now there is time for mails that earlier runs could not send.
+    house.send_due(watching)
     document["mail"] = {"state": mail_state(house, run)}
     return Result(
         run=run,

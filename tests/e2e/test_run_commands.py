@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from subprocess import Popen
 
@@ -217,6 +219,22 @@ def test_verify_of_an_instance_reads_twice_and_changes_nothing(desk: Desk) -> No
     assert "2 SU/h" in ended.out
     assert desk.truth(key)["actions"] == before
     desk.cloud.do("delete", user="ada", instance=key)
+
+
+def test_a_mail_that_could_not_be_sent_goes_out_with_a_later_run(desk: Desk) -> None:
+    """It waits in the outbox; the code of its own run is not changed by it."""
+    desk.cloud.add_fault("mail-disconnects", times=-1)
+    ended = desk.run(desk.script("true\n"), "--email", "ada@uni.edu", on=desk.instance("vm-unmailed"))
+    assert ended.code == 0, ended.err
+    assert ended.document["mail"]["state"] == "queued"
+    desk.cloud.clear_faults()
+    before = len(list(desk.cloud.mail_folder.glob("*.eml")))
+    with closing(sqlite3.connect(desk.folder / "home" / "journal.sqlite")) as database:
+        database.execute("UPDATE outbox SET next_at = '2026-01-01T00:00:00+00:00'")
+        database.commit()
+    assert desk.run(desk.script("true\n"), on=desk.instance("vm-later")).code == 0
+    assert len(list(desk.cloud.mail_folder.glob("*.eml"))) == before + 1
+    assert json.loads(desk.jetrun("show", ended.document["run_id"], "--json").out)["mail"]["state"] == "sent"
 
 
 def test_init_doctor_and_the_first_run_are_enough_for_a_newcomer(desk: Desk) -> None:
