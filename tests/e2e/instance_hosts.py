@@ -98,6 +98,10 @@ class Lab:
         async with await self.connect(instance) as connection:
             return await connection.run(command, **more)
 
+    async def run_code(self, instance: str, command: str) -> int:
+        """The exit status of a command."""
+        return int((await self.run(instance, command)).exit_status or 0)
+
     async def sh(self, instance: str, command: str) -> str:
         """The output of a command that must succeed."""
         done = await self.run(instance, command)
