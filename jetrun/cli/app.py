@@ -63,6 +63,8 @@ def run_app(argv: Sequence[str]) -> int:
         from jetrun.cli.devcloud import app as devcloud  # noqa: PLC0415 - only where it is asked for
 
         return _guarded(devcloud, argv[1:], "jetrun devcloud")
+    # Typer knows no flag with an optional value: --take-over=force is its own flag inside.
+    argv = ["--take-over-force" if word == "--take-over=force" else word for word in argv]
     if argv and argv[0] == "run" and "--" in argv:
         # Typer swallows the two dashes that say that a command follows, not a script.
         at = argv.index("--")

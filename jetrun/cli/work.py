@@ -54,7 +54,7 @@ def run(
         bool, typer.Option("--take-over", help="Use an instance that already runs, and end it.")
     ] = False,
     take_over_force: Annotated[
-        bool, typer.Option("--take-over-force", help="Also with people logged in, who are warned first.")
+        bool, typer.Option("--take-over-force", help="--take-over=force: also with people logged in, who are warned.")
     ] = False,
     no_deadman: Annotated[bool, typer.Option("--no-deadman", help="Do without the switch on the instance.")] = False,
     cloud: Cloud = None,

@@ -181,3 +181,19 @@ def test_the_mail_says_what_the_receipt_says(desk: Desk) -> None:
     assert "ada@uni.edu" in text
     assert "PROVEN DOWN" in text or "proven down" in text
     assert "the last line" in text
+
+
+def test_an_instance_with_somebody_on_it_is_taken_over_only_by_force(desk: Desk) -> None:
+    """They are warned first; the error's own words are what to type."""
+    key = brought_to(desk, "ACTIVE", "vm-busy")
+    folder = desk.cloud.folder / "instances" / key
+    (folder / "root" / "run" / "utmp.users").write_text("bob\n")
+    refused = desk.run(desk.script("true\n"), "--take-over", on=key)
+    assert refused.code == 122, refused.err
+    assert refused.document["error"]["code"] == "somebody-is-on-it"
+    assert "--take-over=force" in refused.document["error"]["next"]
+    assert desk.truth(key)["really_on"], "left as it was"
+    forced = desk.run(desk.script("true\n"), "--take-over=force", on=key)
+    assert forced.code == 0, forced.err
+    assert "takes this instance over" in (folder / "root" / "var" / "log" / "wall").read_text()
+    assert desk.is_down(key)
