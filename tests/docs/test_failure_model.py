@@ -7,6 +7,7 @@ import re
 from markdown import ROOT
 
 from jetrun.guarantee.constants import Bounds
+from jetrun.guarantee.ladder import Reason
 
 PAGE = (ROOT / "docs" / "failure-model.md").read_text(encoding="utf-8")
 
@@ -28,3 +29,9 @@ def test_the_bounds_are_the_codes() -> None:
         assert f"{value:g} s" in table
     assert bounds.orphan_s == 1800
     assert "30 min" in table
+
+
+def test_every_reason_is_explained() -> None:
+    """Whoever is told 119 at midnight finds the word here."""
+    listed = set(re.findall(r"^\| `([a-z-]+)` \|", PAGE, re.MULTILINE))
+    assert listed == {reason.value for reason in Reason}
