@@ -7,6 +7,7 @@ Here that is an error that names the file.
 from __future__ import annotations
 
 import difflib
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,10 +62,9 @@ def choose(wanted: str | None, environ: Mapping[str, str]) -> CloudChoice:
         _check_read(searched, loader.config_filename)
         secret = _searched(files.SECURE_FILES, environ, "OS_CLIENT_SECURE_FILE")
         _check_read(secret, loader.secure_config_filename)
-        names = sorted(name for name in loader.get_cloud_names() if name not in {"defaults", "envvars"})
-        name = wanted or environ.get("OS_CLOUD") or _only(names, environ)
-        if name not in loader.get_cloud_names() or name == "defaults":
-            raise _unknown(name, names, loader)
+        name = _name(wanted, environ, loader)
+        where = "the OS_* variables" if name == "envvars" else f"{loader.config_filename}: {name}"
+        _check_scope(loader.cloud_config["clouds"][name], where, from_environment=name == "envvars")
         region = _region(loader, name)
     except (SDKException, ClientException, AttributeError, TypeError, ValueError, KeyError) as error:
         # The loader takes whatever shape the file has, and stumbles over it in its own ways.
@@ -75,8 +75,6 @@ def choose(wanted: str | None, environ: Mapping[str, str]) -> CloudChoice:
         ) from error
     kind = str(region.config.get("auth_type", "password")).removeprefix("v3")
     auth = region.config.get("auth") or {}
-    where = "the OS_* variables" if name == "envvars" else f"{loader.config_filename}: {name}"
-    _check_scope(kind, auth, where, from_environment=name == "envvars")
     _check_certificates(region, where)
     return CloudChoice(
         name=name,
@@ -93,6 +91,17 @@ def _region(loader: Any, name: str) -> Any:
 
     Discovery is one more request, and with Keystone ill it fails in a way that looks like a wrong address.
     """
+    if name == "envvars":
+        # OS_CLOUD, which the loader would take for the name of a vendor's profile.
+        loader.cloud_config["clouds"][name].pop("cloud", None)
+    with warnings.catch_warnings():
+        # openstacksdk warns of its own support for InfluxDB, whether it is used or not.
+        warnings.simplefilter("ignore", PendingDeprecationWarning)
+        return _clear_login(loader, name)
+
+
+def _clear_login(loader: Any, name: str) -> Any:
+    """The entry, its login as ``v3password`` where the entry says enough for that."""
     region = loader.get_one(cloud=name)
     auth = region.config.get("auth") or {}
     user = auth.get("user_id") or (
@@ -150,6 +159,20 @@ def _flaw(path: Path) -> str:
     return "cannot be used"
 
 
+def _name(wanted: str | None, environ: Mapping[str, str], loader: Any) -> str:
+    """The name of the cloud that is meant.
+
+    Raises:
+        UsageError: it is not clear, or there is no such cloud.
+    """
+    known = loader.get_cloud_names()
+    names = sorted(one for one in known if one not in {"defaults", "envvars"})
+    name = wanted or environ.get("OS_CLOUD") or _only(names, environ)
+    if name not in known or name == "defaults":
+        raise _unknown(name, names, loader)
+    return name
+
+
 def _only(names: list[str], environ: Mapping[str, str]) -> str:
     """The cloud that is meant when none is named.
 
@@ -183,14 +206,17 @@ def _unknown(name: str, names: list[str], loader: Any) -> UsageError:
     )
 
 
-def _check_scope(kind: str, auth: Mapping[str, Any], where: str, *, from_environment: bool) -> None:
+def _check_scope(entry: Mapping[str, Any], where: str, *, from_environment: bool) -> None:
     """An application credential stands alone; OS_PROJECT_* left over from another openrc is the usual mistake.
+
+    Looks at the entry as it is written: keystoneauth would stumble over it first, and speak of domains.
 
     Raises:
         UsageError: a project is given beside it.
     """
-    stray = sorted(key for key in SCOPE if auth.get(key))
-    if kind != "applicationcredential" or not stray:
+    given = {**entry, **(entry.get("auth") or {})}
+    stray = sorted(key for key in SCOPE if given.get(key))
+    if str(given.get("auth_type", "")).removeprefix("v3") != "applicationcredential" or not stray:
         return
     variables = "OS_PROJECT_ID OS_PROJECT_NAME OS_TENANT_ID OS_TENANT_NAME OS_DOMAIN_ID OS_DOMAIN_NAME OS_SYSTEM_SCOPE"
     raise UsageError(
