@@ -36,6 +36,7 @@ _REASONS = {
     "needs-person": "in a state that only a person can resolve",
     "gone": "the cloud does not know it any more",
     "somebody-elses": "somebody started it after this run",
+    "internal-error": "jetrun itself failed while bringing it down",
 }
 """The words of ``ladder.Reason`` for people; a word that is not here is shown as it is."""
 
