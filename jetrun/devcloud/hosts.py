@@ -161,7 +161,7 @@ class InstanceHosts:
             self._waiting.pop(number, None)
 
     async def power_on(self, instance: str) -> None:
-        """Boot; returns when the process is there, a moment before SSH answers."""
+        """Boot; returns when the process and its disk are there, a moment before SSH answers."""
         spec = self._describe(instance)
         spec.folder.mkdir(parents=True, exist_ok=True)
         self._graces[instance] = spec.grace_s

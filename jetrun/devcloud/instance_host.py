@@ -106,9 +106,9 @@ class Host:
         guest = self._guests.get(name)
         match order["do"]:
             case "on":
-                self._switch_on(
-                    name, number, InstanceSpec(**{**order["spec"], "folder": Path(order["spec"]["folder"])})
-                )
+                spec = InstanceSpec(**{**order["spec"], "folder": Path(order["spec"]["folder"])})
+                if self._switch_on(name, number, spec):
+                    return
             case "off" if guest is not None:
                 guest.off.append(number)
                 if order["graceful"] and guest.stopped is None and self._pass_on(guest, {"do": "off", "number": 0}):
@@ -126,12 +126,12 @@ class Host:
                     return
         self._say({"id": name, "done": number})
 
-    def _switch_on(self, name: str, number: int, spec: InstanceSpec) -> None:
-        """Boot it; one that is on stays as it is, unless it is on its way off."""
+    def _switch_on(self, name: str, number: int, spec: InstanceSpec) -> bool:
+        """Boot it; one that is on stays as it is, unless it is on its way off. Whether it will say itself that it is there."""
         guest = self._guests.get(name)
         if guest is not None and guest.kill_at is None:
             guest.boot = number
-            return
+            return False
         if guest is not None:
             self._kill(name)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -140,7 +140,11 @@ class Host:
             self._become(spec, theirs, ours)
         theirs.close()
         ours.setblocking(False)
-        self._guests[name] = _Guest(pid=pid, link=ours, boot=number, grace_s=spec.grace_s)
+        guest = self._guests[name] = _Guest(pid=pid, link=ours, boot=number, grace_s=spec.grace_s)
+        # Answered once its disk is as a boot leaves it: /run empty, the programs there.
+        self._pass_on(guest, {"do": "hello", "number": number})
+        guest.awaited.add(number)
+        return True
 
     def _become(self, spec: InstanceSpec, link: socket.socket, other: socket.socket) -> None:
         """In the child: be the instance, and never come back."""

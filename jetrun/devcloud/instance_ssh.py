@@ -83,9 +83,14 @@ class Listeners:
         self._open: dict[str, Any] = {}
         self._opening: dict[str, asyncio.Task[None]] = {}
         self._silent = False
+        self._changing = asyncio.Lock()
 
     async def set(self, addresses: list[str], *, silent: bool) -> None:
         """Listen on these addresses and no others; *silent* accepts and says nothing."""
+        async with self._changing:
+            await self._set(addresses, silent=silent)
+
+    async def _set(self, addresses: list[str], *, silent: bool) -> None:
         for address in list(self._open):
             if address not in addresses or silent != self._silent:
                 self._open.pop(address).close()

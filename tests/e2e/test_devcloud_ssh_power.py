@@ -163,6 +163,7 @@ def test_program_that_its_user_stopped_stays_stopped_over_a_suspend(lab):
         instance = await lab.boot()
         pid = await daemon(lab, instance)
         os.kill(pid, signal.SIGSTOP)
+        await eventually(lambda: state_of(pid) == "T")
         await lab.hosts.freeze(instance)
         await lab.hosts.thaw(instance)
         await lab.sh(instance, "true")
@@ -312,5 +313,38 @@ def test_silent_instance_accepts_and_says_nothing(lab):
         assert (await greeting(address, lab.port)).startswith(b"SSH-2.0-")
         await lab.hosts.tell(instance, do="addresses", addresses=[])
         assert await greeting(address, lab.port) is None
+
+    run(lab, test)
+
+
+def test_run_folder_is_empty_once_the_power_is_on(lab):
+    """What is put there after the order to boot is not taken away by the boot."""
+
+    async def test(lab):
+        instance = await lab.boot()
+        (lab.root(instance) / "run/old").touch()
+        await lab.hosts.reboot(instance)
+        (lab.root(instance) / "run/new").touch()
+        await lab.greets(instance)
+        assert not (lab.root(instance) / "run/old").exists()
+        assert (lab.root(instance) / "run/new").exists()
+
+    run(lab, test)
+
+
+def test_changes_of_addresses_that_come_at_once_are_carried_out_in_turn(lab):
+    async def test(lab):
+        instance = await lab.boot()
+        address = lab.spec(instance).addresses[0]
+        for _ in range(5):
+            await lab.hosts.tell(instance, do="silent", on=True)
+            await asyncio.gather(
+                lab.hosts.tell(instance, do="silent", on=False),
+                lab.hosts.tell(instance, do="addresses", addresses=[address]),
+                lab.hosts.tell(instance, do="addresses", addresses=[address, lab.address(201)]),
+            )
+            assert (await greeting(address, lab.port)).startswith(b"SSH-2.0-")
+            assert (await greeting(lab.address(201), lab.port)).startswith(b"SSH-2.0-")
+        assert (lab.spec(instance).folder / "instance.log").read_text() == ""
 
     run(lab, test)
