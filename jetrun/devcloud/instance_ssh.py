@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import re
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 _CIPHERS = ["aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com", "aes128-ctr"]
 _RETRY_S = 0.05
+_BACKLOG = 100
 
 
 class Login(asyncssh.SSHServer):
@@ -74,60 +76,67 @@ def bare_key(line: str) -> str:
 
 
 class Listeners:
-    """The addresses of one instance; each is served as soon as nobody else holds it."""
+    """The addresses of one instance; each is served as soon as nobody else holds it.
+
+    A socket stays bound while what answers on it changes: a connection that comes in between waits, and is not reset.
+    """
 
     def __init__(self, instance: Instance, host_key: Path, port: int) -> None:
         self._instance = instance
         self._host_key = asyncssh.read_private_key(str(host_key))
         self._port = port
+        self._bound: dict[str, socket.socket] = {}
         self._open: dict[str, Any] = {}
-        self._opening: dict[str, asyncio.Task[None]] = {}
+        self._waiting: dict[str, asyncio.Task[None]] = {}
         self._silent = False
         self._changing = asyncio.Lock()
 
     async def set(self, addresses: list[str], *, silent: bool) -> None:
         """Listen on these addresses and no others; *silent* accepts and says nothing."""
         async with self._changing:
-            await self._set(addresses, silent=silent)
-
-    async def _set(self, addresses: list[str], *, silent: bool) -> None:
-        for address in list(self._open):
-            if address not in addresses or silent != self._silent:
+            for task in self._waiting.values():
+                task.cancel()
+            self._waiting.clear()
+            for address in [one for one in self._bound if one not in addresses]:
+                self._bound.pop(address).close()
+                if address in self._open:
+                    self._open.pop(address).close()
+            for address in [one for one in self._open if silent != self._silent]:
                 self._open.pop(address).close()
-        for address in list(self._opening):
-            self._opening.pop(address).cancel()
-        self._silent = silent
-        for address in addresses:
-            if address not in self._open and not await self._try(address):
-                self._opening[address] = asyncio.ensure_future(self._insist(address))
-
-    @property
-    def addresses(self) -> list[str]:
-        """Where it listens, or is about to."""
-        return [*self._open, *self._opening]
+            self._silent = silent
+            for address in addresses:
+                if address not in self._open and not await self._try(address):
+                    self._waiting[address] = asyncio.ensure_future(self._insist(address))
 
     async def _insist(self, address: str) -> None:
         """An address that another instance is giving up, such as a floating one, becomes free in a moment."""
         while not await self._try(address):  # noqa: ASYNC110 - nobody tells when an address becomes free
             await asyncio.sleep(_RETRY_S)
-        del self._opening[address]
 
     async def _try(self, address: str) -> bool:
         """Whether it listens there now."""
-        try:
-            self._open[address] = await self._serve(address)
-        except OSError as error:
-            if error.errno not in {errno.EADDRINUSE, errno.EADDRNOTAVAIL}:
-                raise
-            return False
+        bound = self._bound.get(address)
+        if bound is None:
+            bound = socket.socket()
+            try:
+                bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                bound.bind((address, self._port))
+                bound.listen(_BACKLOG)
+            except OSError as error:
+                bound.close()
+                if error.errno not in {errno.EADDRINUSE, errno.EADDRNOTAVAIL}:
+                    raise
+                return False
+            bound.setblocking(False)
+            self._bound[address] = bound
+        self._open[address] = await self._serve(bound.dup())
         return True
 
-    async def _serve(self, address: str) -> Any:
+    async def _serve(self, bound: socket.socket) -> Any:
         if self._silent:
-            return await asyncio.get_running_loop().create_server(_Mute, address, self._port, reuse_address=True)
+            return await asyncio.get_running_loop().create_server(_Mute, sock=bound)
         return await asyncssh.listen(
-            address,
-            self._port,
+            sock=bound,
             server_host_keys=[self._host_key],
             server_factory=lambda: Login(self._instance),
             encoding=None,
@@ -136,7 +145,6 @@ class Listeners:
             allow_scp=False,
             compression_algs=None,
             encryption_algs=_CIPHERS,
-            reuse_address=True,
         )
 
 
