@@ -187,6 +187,7 @@ def test_an_instance_with_somebody_on_it_is_taken_over_only_by_force(desk: Desk)
     """They are warned first; the error's own words are what to type."""
     key = brought_to(desk, "ACTIVE", "vm-busy")
     folder = desk.cloud.folder / "instances" / key
+    eventually((folder / "root" / "run").is_dir)
     (folder / "root" / "run" / "utmp.users").write_text("bob\n")
     refused = desk.run(desk.script("true\n"), "--take-over", on=key)
     assert refused.code == 122, refused.err
