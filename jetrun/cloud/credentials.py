@@ -65,6 +65,7 @@ def choose(wanted: str | None, environ: Mapping[str, str]) -> CloudChoice:
         name = _name(wanted, environ, loader)
         where = "the OS_* variables" if name == "envvars" else f"{loader.config_filename}: {name}"
         _check_scope(loader.cloud_config["clouds"][name], where, from_environment=name == "envvars")
+        own = loader.cloud_config["clouds"][name].get("jetrun")
         region = _region(loader, name)
     except (SDKException, ClientException, AttributeError, TypeError, ValueError, KeyError) as error:
         # The loader takes whatever shape the file has, and stumbles over it in its own ways.
@@ -79,7 +80,7 @@ def choose(wanted: str | None, environ: Mapping[str, str]) -> CloudChoice:
     return CloudChoice(
         name=name,
         region=region,
-        profile=_profile(region, auth, where),
+        profile=_profile(own or {}, auth, where),
         auth_type=kind,
         can_be_reloaded=name != "envvars" and bool(auth.get(SECRETS.get(kind, ""))),
         warnings=_warnings(searched, loader.config_filename),
@@ -242,15 +243,19 @@ def _check_certificates(region: Any, where: str) -> None:
             )
 
 
-def _profile(region: Any, auth: Mapping[str, Any], where: str) -> Profile:
+def _profile(own: Mapping[str, Any], auth: Mapping[str, Any], where: str) -> Profile:
     """What is known of the cloud's policy.
+
+    Args:
+        own: ``jetrun:`` of the entry as it is written. openstacksdk's loader would make texts of its numbers, and
+            underscores of the dashes in its keys, which are parts of flavor names.
 
     Raises:
         UsageError: ``jetrun:`` of its entry is wrong.
     """
     try:
         host = urlsplit(str(auth.get("auth_url", ""))).hostname or ""
-        return profile_for(host, region.config.get("jetrun") or {})
+        return profile_for(host, own)
     except ValueError as error:
         raise UsageError(
             code="cloud-profile-wrong",

@@ -229,3 +229,12 @@ def test_a_mistake_under_jetrun_is_named_with_its_cloud(desk: Desk) -> None:
     error = desk.refused()
     assert error.code == "cloud-profile-wrong"
     assert f"{path}: uni: jetrun: shelved_is_down" in error.what
+
+
+def test_numbers_and_dashes_under_jetrun_are_as_they_are_written(desk: Desk) -> None:
+    """openstacksdk's loader makes texts of numbers, and underscores of dashes in keys."""
+    own = {"bounds": {"shelve_s": 1800, "verify_gap_s": 7.5}, "rates": {"c-gpu": 2}, "ssh_port": 2200}
+    desk.write({"uni": {"auth": AUTH, "jetrun": own}})
+    profile = desk.choose().profile
+    assert (profile.bounds.shelve_s, profile.bounds.verify_gap_s, profile.ssh_port) == (1800.0, 7.5, 2200)
+    assert profile.rate_per_hour("c-gpu.big", 4, "ACTIVE") == 8.0
