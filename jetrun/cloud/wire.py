@@ -78,24 +78,32 @@ class Wire:
         """
         if service not in self._endpoints:
             self.access()
-            with translated(f"finding the {service} service", writes=False):
-                found = self._region.get_endpoint(service) or self.session.auth.get_endpoint(
-                    self.session,
-                    service_type=service,
-                    interface=self._region.get_interface(service) or "public",
-                    region_name=self._region.get_region_name(service) or None,
-                    skip_discovery=True,
-                )
+            found = self._region.get_endpoint(service) or self._catalogued(service)
             if not found:
                 raise CloudPermanent(
                     what=f"the cloud's catalog has no {service} service for this region and interface",
                     next="openstack catalog list",
                     code="no-such-service",
                 )
-            url = str(found).rstrip("/")
+            url = found.rstrip("/")
             suffix = _SUFFIX.get(service, "")
             self._endpoints[service] = url if url.endswith(suffix) else url + suffix
         return self._endpoints[service]
+
+    def _catalogued(self, service: str) -> str | None:
+        """The service's URL by the catalog, None where it has none."""
+        from keystoneauth1.exceptions import CatalogException  # noqa: PLC0415 - with the session, not before
+
+        with translated(f"finding the {service} service", writes=False), contextlib.suppress(CatalogException):
+            found = self.session.auth.get_endpoint(
+                self.session,
+                service_type=service,
+                interface=self._region.get_interface(service) or "public",
+                region_name=self._region.get_region_name(service) or None,
+                skip_discovery=True,
+            )
+            return str(found) if found else None
+        return None
 
     def call(
         self,
