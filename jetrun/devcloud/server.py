@@ -93,17 +93,22 @@ class Devcloud:
         self.hosts.start()
         dispatcher = Dispatcher(self.cloud, now=self.now, state_file=self._state_file, settle=self.settle)
         app = web.Application(client_max_size=1 << 24)
-        app.add_routes([*dispatcher.routes(), *Admin(self).routes()])
+        app.add_routes([*Admin(self).routes(), *dispatcher.routes()])
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", self._port)
         await site.start()
         port = runner.addresses[0][1]
-        dispatcher.base = f"http://127.0.0.1:{port}"
+        dispatcher.faces.base = f"http://127.0.0.1:{port}"
         sink, mail_port = await mail_sink.serve(self.mail_folder, self.cloud.faults)
         await self.settle()
         announce(
-            self.folder, base=dispatcher.base, token=self.token, mail_port=mail_port, ssh_port=SSH_PORT, ssh_user=USER
+            self.folder,
+            base=dispatcher.faces.base,
+            token=self.token,
+            mail_port=mail_port,
+            ssh_port=SSH_PORT,
+            ssh_user=USER,
         )
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
