@@ -7,10 +7,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PIP_ROOT_USER_ACTION = ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench clean system
+.PHONY: help demo test check format bench clean system openstack-up openstack-down openstack-status test-openstack
 
 help: ## say what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: .venv/jetrun.made ## the whole job on the embedded cloud, no account needed: wake, send, run, fetch, mail, shelve, prove
 	@$(BIN)/jetrun demo
@@ -29,6 +29,18 @@ format: .venv/tools.made ## let ruff format the code
 bench: .venv/tools.made ## speed and memory, measured here beside a careful bash script; ARGS="null --rounds 5" for some
 	@.ci/packages test
 	@$(BIN)/python benchmarks/bench.py $(ARGS)
+
+openstack-up: .venv/tools.made ## a real OpenStack in namespaces of its own (root, Debian 12; a few minutes the first time)
+	@tests/openstack/up
+
+openstack-down: ## end it; ARGS=--purge forgets its databases too
+	@tests/openstack/up down $(ARGS)
+
+openstack-status: ## what of it runs
+	@tests/openstack/up status
+
+test-openstack: openstack-up ## the tests that need it: contract, whole jobs on virtual machines, faults; ARGS="-k name" for some
+	@.ci/test-openstack $(ARGS)
 
 clean: ## remove the environment and what tools leave behind
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage

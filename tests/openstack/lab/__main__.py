@@ -75,7 +75,8 @@ def status() -> int:
     if namespace.keeper() is None:
         print("down\n  next: make openstack-up")
         return 1
-    return subprocess.run([*namespace.entering(), sys.executable, "-m", "lab", "inside-status"], env=namespace.environ(), check=False).returncode  # fmt: skip
+    inside = [*namespace.entering(), sys.executable, "-m", "lab", "inside-status"]
+    return subprocess.run(inside, env=namespace.environ(), check=False).returncode
 
 
 def status_inside() -> int:
@@ -92,7 +93,8 @@ def main() -> int:
     )
     said = parser.parse_args()
     if os.geteuid() != 0:
-        print("error: the lab needs root: it makes namespaces and virtual machines\n  next: sudo make openstack-up", file=sys.stderr)  # fmt: skip
+        print("error: the lab needs root: it makes namespaces and virtual machines", file=sys.stderr)
+        print("  next: sudo make openstack-up", file=sys.stderr)
         return 2
     try:
         if said.what == "enter":

@@ -132,14 +132,17 @@ def _debootstrap(work: Path, root: Path) -> None:
     archive = _archive(work)
     _run(
         work, "mmdebstrap", "--quiet", "--variant=minbase", "--mode=root", "--architectures=amd64", f"--include={packages}",
-        "--aptopt=APT::Install-Recommends \"false\"", "--aptopt=Acquire::Languages \"none\"", "--dpkgopt=force-unsafe-io",
+        '--aptopt=APT::Install-Recommends "false"', '--aptopt=Acquire::Languages "none"', "--dpkgopt=force-unsafe-io",
         *(f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in LEFT_OUT),
         SUITE, root, f"deb {keys} {archive} {SUITE} main", f"deb {keys} {archive}-security {SUITE}-security main",
     )  # fmt: skip
 
 
 def _initrd(work: Path, root: Path, release: str, target: Path) -> None:
-    """busybox, the modules of virtio's bus and disk in the order in which they load, and guest/init. Not compressed: emulation inflates slowly."""
+    """busybox, guest/init, and the modules of virtio's bus and disk in the order in which they load.
+
+    Not compressed: emulation inflates slowly.
+    """
     tree = work / "initrd"
     for name in ("bin", "dev", "proc", "sys", "root", "modules"):
         (tree / name).mkdir(parents=True)

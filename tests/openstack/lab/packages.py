@@ -25,6 +25,12 @@ PACKAGES = (
     "util-linux", "procps", "sudo",
 )  # fmt: skip
 
+APT_UPDATE = ["apt-get", "update", "-q", "-o", "Acquire::Retries=3"]
+APT_INSTALL = [
+    "apt-get", "install", "-q", "-y", "--no-install-recommends", "-o", "Acquire::Retries=5",
+    "-o", "Dpkg::Options::=--force-unsafe-io", "-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold",
+]  # fmt: skip
+
 POLICY = Path("/usr/sbin/policy-rc.d")
 
 
@@ -58,11 +64,7 @@ def install() -> list[str]:
         POLICY.chmod(0o755)
     try:
         with log.open("wb") as out:
-            for command in (
-                ["apt-get", "update", "-q", "-o", "Acquire::Retries=3"],
-                ["apt-get", "install", "-o", "Acquire::Retries=5", "-q", "-y", "--no-install-recommends", "-o", "Dpkg::Options::=--force-unsafe-io",
-                 "-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold", *wanted],
-            ):  # fmt: skip
+            for command in (APT_UPDATE, [*APT_INSTALL, *wanted]):
                 ended = subprocess.run(
                     command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, check=False,
                     env={**os.environ, "DEBIAN_FRONTEND": "noninteractive", "PATH": place.PATH},

@@ -14,7 +14,7 @@ ETC, LOG, RUN, LOCKS = STATE / "etc", STATE / "log", STATE / "run", STATE / "loc
 DONE = STATE / "done"
 """One empty file for each step that need not be done again."""
 
-PASSWORD = "lab-secret"  # noqa: S105 - of services that listen in a namespace of their own
+PASSWORD = "lab-secret"
 HOSTNAME = "jetrun-lab"
 
 # The data plane is two veth pairs: this end has the address, Neutron's agent puts the other (NAME + "p") into a bridge.
