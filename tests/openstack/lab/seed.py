@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -36,9 +36,14 @@ class GuestImage(Protocol):
 def connect(cloud: str) -> Any:
     """openstacksdk for one entry of the lab's clouds.yaml."""
     import openstack
+    import openstack.config
+    import openstack.warnings
 
-    os.environ["OS_CLIENT_CONFIG_FILE"] = str(place.STATE / "clouds.yaml")
-    return openstack.connect(cloud)
+    with warnings.catch_warnings():
+        # openstacksdk warns of its own support for InfluxDB, whether it is used or not.
+        warnings.simplefilter("ignore", openstack.warnings.RemovedInSDK60Warning)
+        files = {"config_files": [str(place.STATE / "clouds.yaml")], "load_envvars": False}
+        return openstack.connection.Connection(config=openstack.config.OpenStackConfig(**files).get_one(cloud))
 
 
 def identity() -> None:

@@ -1,0 +1,61 @@
+"""An instance that a researcher has had for a while, and how it comes to where a test begins."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import truth
+
+
+class Machine:
+    """An instance that the researcher has had for a while, shared by the tests of one file.
+
+    Attributes:
+        id: the instance's.
+    """
+
+    def __init__(self, lab: Any, admin: Any, name: str, network: str = "lab-net", flavor: str = "m1.small") -> None:
+        self.lab, self.admin, self.name = lab, admin, name
+        server = lab.compute.create_server(
+            name=name, image_id=lab.image.find_image("lab-debian").id, flavor_id=lab.compute.find_flavor(flavor).id,
+            networks=[{"uuid": lab.network.find_network(network).id}], key_name="lab-key", security_groups=[{"name": "lab-ssh"}],
+        )  # fmt: skip
+        self.id = str(server.id)
+
+    def now(self) -> Any:
+        return self.lab.compute.get_server(self.id)
+
+    def wait(self, *statuses: str, within_s: float = 150) -> Any:
+        """Until it has one of *statuses* and nothing is under way."""
+        truth.eventually(lambda: self.now().status in statuses and self.now().task_state is None, within_s)
+        return self.now()
+
+    def be(self, status: str) -> None:
+        """Brings it to *status* from whichever it is in; every test says where it begins."""
+        compute = self.lab.compute
+        now = self.wait("ACTIVE", "SHUTOFF", "SHELVED_OFFLOADED", "SUSPENDED", "PAUSED", "ERROR")
+        if now.status == status:
+            return
+        if status in {"ACTIVE", "SUSPENDED", "PAUSED"} or now.status in {"SUSPENDED", "PAUSED", "SHELVED_OFFLOADED"}:
+            wake = {
+                "SHUTOFF": compute.start_server,
+                "SHELVED_OFFLOADED": compute.unshelve_server,
+                "SUSPENDED": compute.resume_server,
+                "PAUSED": compute.unpause_server,
+            }.get(now.status)
+            if wake is not None:
+                wake(self.id)
+                self.wait("ACTIVE")
+        sleep = {
+            "SHUTOFF": compute.stop_server,
+            "SHELVED_OFFLOADED": compute.shelve_server,
+            "SUSPENDED": compute.suspend_server,
+            "PAUSED": compute.pause_server,
+        }.get(status)
+        if sleep is not None:
+            sleep(self.id)
+            self.wait(status)
+
+    def delete(self) -> None:
+        self.lab.compute.delete_server(self.id, ignore_missing=True)
+        truth.eventually(lambda: truth.row(self.id).deleted, 90)

@@ -1,0 +1,87 @@
+"""What is really so, read where no API can colour it: Nova's own database, and libvirt's list of running domains."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lab import place
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One instance in Nova's database, and whether a domain of it runs.
+
+    Attributes:
+        power_state: Nova's number; 4 is SHUTDOWN. deleted: the row is marked so.
+    """
+
+    vm_state: str
+    task_state: str | None
+    power_state: int
+    host: str | None
+    deleted: bool
+    runs: bool
+
+    @property
+    def is_down(self) -> bool:
+        """Off, off the host or gone, with nothing under way and no domain."""
+        return (
+            self.task_state is None
+            and not self.runs
+            and (self.deleted or self.vm_state in {"stopped", "shelved_offloaded"})
+        )
+
+
+def sql(statement: str, database: str = "nova") -> list[list[str]]:
+    """The rows of a statement."""
+    said = subprocess.run(
+        ["mariadb", "--defaults-file=/dev/null", "-h", "127.0.0.1", "-u", "lab", f"-p{place.PASSWORD}", database, "-BNe", statement],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return [line.split("\t") for line in said.stdout.splitlines()]
+
+
+def running() -> set[str]:
+    """The instance ids of libvirt's running domains."""
+    said = subprocess.run(
+        ["virsh", "-q", "-c", "qemu:///system", "list", "--uuid"], capture_output=True, text=True, check=True
+    )
+    return set(said.stdout.split())
+
+
+def row(instance: str) -> Row:
+    """The instance as the database has it now."""
+    rows = sql(f"SELECT vm_state, task_state, power_state, host, deleted FROM instances WHERE uuid = '{instance}'")
+    assert len(rows) == 1, f"{instance}: {rows}"
+    vm_state, task_state, power_state, host, deleted = rows[0]
+    return Row(
+        vm_state=vm_state,
+        task_state=None if task_state == "NULL" else task_state,
+        power_state=int(power_state),
+        host=None if host == "NULL" else host,
+        deleted=deleted != "0",
+        runs=instance in running(),
+    )
+
+
+def made_by(run: str) -> list[str]:
+    """The ids of all instances, deleted ones too, that carry the mark of that run."""
+    return [
+        line[0]
+        for line in sql(
+            "SELECT DISTINCT i.uuid FROM instances i JOIN instance_metadata m ON m.instance_uuid = i.uuid "
+            f"WHERE m.`key` = 'jetrun_run' AND m.value = '{run}'"
+        )
+    ]
+
+
+def eventually(claim: Callable[[], bool], within_s: float, every_s: float = 0.3) -> float:
+    """Waits for what others do: the seconds that it took."""
+    begun = time.monotonic()
+    while not claim():
+        assert time.monotonic() - begun < within_s, f"not within {within_s:.0f} s"
+        time.sleep(every_s)
+    return time.monotonic() - begun
