@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "e2e")]
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "e2e"))
 
 import truth
 from desk import Desk
@@ -22,7 +23,7 @@ from smtp_servers import Mailbox, real_server
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The tests speak to the cloud through openstacksdk as it comes, which warns of its own next release; jetrun is a process apart."""
     for item in items:
-        if HERE in item.path.parents:
+        if Path(__file__).parent in item.path.parents:
             for kind in ("OpenStackDeprecationWarning", "_RemovedInSDKWarning"):
                 item.add_marker(pytest.mark.filterwarnings(f"ignore::openstack.warnings.{kind}"))
 
@@ -37,7 +38,9 @@ def inside() -> None:
 @pytest.fixture
 def desk(tmp_path: Path) -> Iterator[Desk]:
     with real_server(Mailbox()) as mailbox:
-        yield Desk(folder=tmp_path, mailbox=mailbox)
+        hers = Desk(folder=tmp_path, mailbox=mailbox)
+        yield hers
+        hers.leave()
 
 
 @pytest.fixture(scope="session")
@@ -59,7 +62,7 @@ def admin() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def machine(lab: Any, admin: Any, request: pytest.FixtureRequest) -> Iterator[Machine]:
     """One instance for a file; it has booted once."""
-    made = Machine(lab, admin, f"box-{request.module.__name__.removeprefix('test_')}")
+    made = Machine(lab, admin, f"box-{request.module.__name__.removeprefix('test_')}-{time.time():.0f}")
     try:
         made.wait("ACTIVE")
         truth.eventually(lambda: "login:" in str(lab.compute.get_server_console_output(made.id)["output"]), 120)

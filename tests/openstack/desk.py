@@ -67,6 +67,7 @@ class Desk:
     cloud: str = "lab"
     bounds: dict[str, float] = field(default_factory=dict)
     entry: dict[str, Any] = field(default_factory=dict)
+    started: list[Running] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -106,7 +107,15 @@ class Desk:
                 [sys.executable, "-m", "jetrun", *words],
                 cwd=self.folder, env=self.environ, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
             )  # fmt: skip
-        return Running(process=process, folder=self.folder, begun=time.monotonic())
+        self.started.append(Running(process=process, folder=self.folder, begun=time.monotonic()))
+        return self.started[-1]
+
+    def leave(self) -> None:
+        """No process of hers outlives the test."""
+        for one in self.started:
+            if one.process.poll() is None:
+                one.process.kill()
+                one.process.wait()
 
     def jetrun(self, *words: str, within_s: float = 300) -> Ended:
         """A command line, to its end."""

@@ -25,14 +25,22 @@ class Machine:
     def now(self) -> Any:
         return self.lab.compute.get_server(self.id)
 
+    def console(self) -> str:
+        return str(self.lab.compute.get_server_console_output(self.id)["output"])
+
     def wait(self, *statuses: str, within_s: float = 150) -> Any:
         """Until it has one of *statuses* and nothing is under way."""
         truth.eventually(lambda: self.now().status in statuses and self.now().task_state is None, within_s)
         return self.now()
 
     def be(self, status: str) -> None:
-        """Brings it to *status* from whichever it is in; every test says where it begins."""
+        """Brings it to *status* from whichever it is in, free of any lease; every test says where it begins."""
         compute = self.lab.compute
+        for port in self.lab.network.ports(device_id=self.id):
+            # A test that failed half-way leaves its run's lease, and must not fail the next one too.
+            if port.description or port.tags:
+                self.lab.network.update_port(port.id, description="")
+                self.lab.network.set_tags(port, [])
         now = self.wait("ACTIVE", "SHUTOFF", "SHELVED_OFFLOADED", "SUSPENDED", "PAUSED", "ERROR")
         if now.status == status:
             return

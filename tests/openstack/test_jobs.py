@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+from datetime import UTC, datetime
+from typing import Any
+
 import pytest
+import truth
 from desk import Desk, tells_the_truth
 from machine import Machine
 
@@ -41,3 +46,101 @@ def test_a_job_wakes_the_instance_and_brings_it_down(
     assert (found.host is None) == (vm_state == "shelved_offloaded")
     assert next(desk.folder.rglob("out/**/out.txt")).read_text().startswith("from here\n")
     assert desk.mailbox.read()["Subject"]
+
+
+def launching(desk: Desk, **instance: str) -> str:
+    """A job file for an instance of the run's own."""
+    keys = {"image": "lab-debian", "flavor": "m1.small", "network": "lab-net", "floating_ip": "no", **instance}
+    table = "".join(f'{key} = "{value}"\n' for key, value in keys.items())
+    path = desk.folder / "launch.toml"
+    path.write_text(
+        'script = "job.sh"\ninputs = ["input.txt"]\noutputs = ["out.txt"]\n'
+        f'[instance]\n{table}security_groups = ["lab-ssh"]\n[email]\nto = ["me@uni.edu"]\n'
+    )
+    desk.script(SCRIPT)
+    (desk.folder / "input.txt").write_text("from here\n")
+    return str(path)
+
+
+@pytest.mark.parametrize("disposition", ["delete", "shelve", "stop"])
+def test_a_job_launches_an_instance_of_its_own(desk: Desk, lab: Any, disposition: str) -> None:
+    ended = desk.run(launching(desk), "--disposition", disposition)
+    assert ended.code == 0, str(ended)
+    (made,) = truth.made_by(ended.document["run_id"])
+    try:
+        found = tells_the_truth(ended, made)
+        assert ended.is_verified
+        assert (found.vm_state, found.deleted) == {
+            "delete": ("deleted", True),
+            "shelve": ("shelved_offloaded", False),
+            "stop": ("stopped", False),
+        }[disposition]
+        assert not found.runs
+        assert list(desk.folder.rglob("out/**/out.txt"))
+        # The port that it made first goes with the instance, and only then.
+        assert bool(list(lab.network.ports(device_id=made))) == (disposition != "delete")
+    finally:
+        lab.compute.delete_server(made, ignore_missing=True)
+
+
+def test_the_host_key_comes_from_the_console_log_and_another_one_is_refused(desk: Desk, machine: Machine) -> None:
+    machine.be("SHUTOFF")
+    ended = desk.run(desk.script("true\n"), on=machine.name)
+    assert ended.code == 0, str(ended)
+    reached = next(one for one in desk.events() if one["event"] == "instance.reached")
+    assert reached["host_key"] == "console"
+    (pin,) = [path for path in (desk.folder / "home/host_keys").iterdir() if machine.id in path.name]
+    assert pin.read_text().split()[-1].rstrip() in machine.console() or pin.read_text().split()[2] in machine.console()
+    other = desk.folder / "other"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(other)], check=True)
+    kind, blob, *_ = other.with_suffix(".pub").read_text().split()
+    pin.write_text(" ".join([pin.read_text().split()[0], kind, blob]) + "\n")
+    ended = desk.run(desk.script("true\n"), on=machine.name)
+    assert ended.code != 0
+    assert "host key" in ended.err.lower()
+    assert ended.is_verified, str(ended)
+    assert tells_the_truth(ended, machine.id).is_down
+
+
+def test_a_guest_that_ignores_the_power_button_is_cut_off_by_nova(desk: Desk, machine: Machine) -> None:
+    machine.be("SHUTOFF")
+    deaf = "sudo systemctl mask --runtime --now systemd-logind.service dbus.service dbus.socket\n"
+    ended = desk.run(desk.script(deaf), "--disposition", "stop", on=machine.name)
+    assert ended.code == 0, str(ended)
+    assert tells_the_truth(ended, machine.id).vm_state == "stopped"
+    shut = next(one["at"] for one in desk.events() if one.get("phase") == "shutdown")
+    # Nova waits a minute for the guest before it pulls the plug.
+    assert (datetime.now(UTC) - datetime.fromisoformat(shut)).total_seconds() > 55
+
+
+def test_a_guest_that_powers_itself_off_ends_verified_and_says_that_the_script_was_lost(
+    desk: Desk, machine: Machine
+) -> None:
+    machine.be("SHUTOFF")
+    ended = desk.run(desk.script("sudo systemctl poweroff\nsleep 300\n"), on=machine.name)
+    assert ended.code not in {0, 119}, str(ended)
+    assert ended.is_verified
+    assert tells_the_truth(ended, machine.id).vm_state == "shelved_offloaded"
+
+
+def test_a_floating_ip_is_kept_over_shelve_and_unshelve(desk: Desk, lab: Any, admin: Any) -> None:
+    inner = Machine(lab, admin, "box-floating", network="lab-tenant")
+    external = lab.network.find_network("lab-ext")
+    address = None
+    try:
+        inner.wait("ACTIVE")
+        port = next(lab.network.ports(device_id=inner.id))
+        address = lab.network.create_ip(floating_network_id=external.id, port_id=port.id)
+        inner.be("SHELVED_OFFLOADED")
+        for _ in range(2):
+            ended = desk.run(desk.script("true\n"), on=inner.name)
+            assert ended.code == 0, str(ended)
+            reached = [one for one in desk.events() if one["event"] == "instance.reached"]
+            assert reached[-1]["host"] == address.floating_ip_address
+            now = lab.network.get_ip(address.id)
+            assert (now.port_id, now.floating_ip_address) == (port.id, address.floating_ip_address)
+            assert tells_the_truth(ended, inner.id).vm_state == "shelved_offloaded"
+    finally:
+        if address is not None:
+            lab.network.delete_ip(address.id)
+        inner.delete()
