@@ -191,7 +191,9 @@ class Cloud(Protocol):
         """One port by id, None for 404."""
 
     def write_port(self, port: LeasePort, description: str) -> LeasePort:
-        """Write *description* if the port still has *port.revision*; the port as it then is.
+        """Write *description* if the port still has *port.revision*; the port as the answer shows it.
+
+        Its revision may be old already (Neutron 21 raises it once more after answering): read before the next write.
 
         Raises:
             CloudPermanent: status 412, somebody else wrote since.

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from jetrun.devcloud import orders
 from jetrun.devcloud.errors import ApiError
 
 if TYPE_CHECKING:
@@ -92,15 +93,17 @@ class Admin:
                         self._caller(wish["user"]), instance, request_id=f"req-{devcloud.cloud.new_id()}", now=now
                     )
                 case "lock":
-                    nova.lock(self._caller(wish["user"]), instance, wish.get("reason"))
+                    who, asked = self._caller(wish["user"]), f"req-{devcloud.cloud.new_id()}"
+                    orders.lock(nova, who, instance, wish.get("reason"), request_id=asked, now=now)
                 case "unlock":
-                    nova.unlock(self._caller("admin"), instance)
+                    asked = f"req-{devcloud.cloud.new_id()}"
+                    orders.unlock(nova, self._caller("admin"), instance, request_id=asked, now=now)
                 case "add":
                     server = devcloud.cloud.add_shelved(wish["name"], now, user=wish.get("user", "ada"))
                     devcloud.keep()
                     return web.json_response({"id": server.id})
                 case "reset-state":
-                    nova.reset_state(instance, wish["state"], now)
+                    orders.reset_state(nova, instance, wish["state"], now)
                 case "quota":
                     nova.quota |= wish["quota"]
                 case "hypervisor":

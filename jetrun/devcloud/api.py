@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from jetrun.devcloud.caller import Caller
@@ -70,14 +71,27 @@ class Route:
     writes: bool = False
 
 
+UNAUTHORIZED = "The request you have made requires authentication."
+NOT_VERIFIED = (
+    "This server could not verify that you are authorized to access the document you requested. Either you supplied the "
+    "wrong credentials (e.g., bad password), or your browser does not understand how to supply the credentials required."
+)
+"""What a service says to a token that it does not take. Source: keystonemiddleware; webob, as Glance 25 lets it speak."""
+
+
 def error_body(service: str, status: int, kind: str, message: str) -> Row:
-    """An error in the service's own form."""
+    """An error in the service's own form; a 401 in that of Keystone's middleware before it, but for Glance's."""
+    if status == 401 and service != "image":
+        words = UNAUTHORIZED if service != "identity" else message
+        return {"error": {"code": 401, "title": "Unauthorized", "message": words}}
     if service == "compute":
         return {kind: {"code": status, "message": message}}
     if service == "network":
         return {"NeutronError": {"type": kind, "message": message, "detail": ""}}
     if service == "image":
-        return {"message": message, "code": f"{status} {kind}", "title": kind}
+        words = NOT_VERIFIED if status == 401 else message
+        title = HTTPStatus(status).phrase
+        return {"message": f"{words}<br /><br />\n\n\n", "code": f"{status} {title}", "title": title}
     return {"error": {"code": status, "message": message, "title": kind}}
 
 

@@ -69,6 +69,8 @@ def _answer(reply: Reply) -> web.Response:
     """The HTTP answer."""
     if reply.body is None:
         return web.Response(status=reply.status, headers=reply.headers)
+    if isinstance(reply.body, str):
+        return web.Response(status=reply.status, headers=reply.headers, text=reply.body, content_type="text/html")
     return web.json_response(reply.body, status=reply.status, headers=reply.headers)
 
 

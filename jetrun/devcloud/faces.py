@@ -14,7 +14,7 @@ from email.utils import format_datetime
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
-from jetrun.devcloud import http_compute, http_identity, http_images, http_labels, http_network, http_nova
+from jetrun.devcloud import http_actions, http_compute, http_identity, http_images, http_labels, http_network, http_nova
 from jetrun.devcloud.api import Call, Route, error_body
 from jetrun.devcloud.errors import ApiError
 from jetrun.devcloud.faults import Outcome
@@ -45,7 +45,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """What it is told. ``body`` is JSON's values, None for no body at all."""
+    """What it is told. ``body`` is JSON's values, None for no body at all; a text is a page of HTML."""
 
     status: int
     headers: Mapping[str, str]
@@ -76,7 +76,7 @@ class Faces:
         self._cloud = cloud
         self.base = ""
         self._routes: dict[tuple[str, int], list[tuple[list[str], Route]]] = {}
-        for module in (http_identity, http_nova, http_labels, http_compute, http_network, http_images):
+        for module in (http_identity, http_nova, http_actions, http_labels, http_compute, http_network, http_images):
             for route in module.routes():
                 words = route.path.split("/")
                 self._routes.setdefault((route.method, len(words)), []).append((words, route))
@@ -94,7 +94,7 @@ class Faces:
     def answer(self, request: Request, target: Target | None, now: datetime, outcome: Outcome = UNTOUCHED) -> Reply:
         """The answer; what it brings about has begun, and what a host must do is in the model's effects."""
         if target is None:
-            return Reply(status=404, headers={}, body=None)
+            return Reply(status=404, headers={}, body=_no_such_path(request.path))
         route, call = target.route, self._call(request, target, now, stale=outcome.stale)
         status, body = self._answer(route, call, request, outcome)
         if outcome.fail_after is not None:
@@ -185,6 +185,16 @@ def _check_microversion(route: Route, call: Call) -> None:
     if route.service == "compute" and minor > MAX_MINOR:
         words = f"Version 2.{minor} is not supported by the API. Minimum is 2.1 and maximum is 2.{MAX_MINOR}."
         raise ApiError(406, "computeFault", words)
+
+
+def _no_such_path(path: str) -> Any:
+    """How each service says that it has no such path."""
+    service, words = path.split("/")[1] if "/" in path else "", "The resource could not be found."
+    if service == "network":
+        return error_body("network", 404, "HTTPNotFound", words)
+    if service in {"compute", "image"}:
+        return {"message": f"{words}<br /><br />\n\n\n", "code": "404 Not Found", "title": "Not Found"}
+    return "<!doctype html>\n<html lang=en>\n<title>404 Not Found</title>\n<h1>Not Found</h1>\n"
 
 
 def _failure(service: str, status: int) -> tuple[int, Any]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
+import re
+import string
 from collections.abc import Callable
 from typing import Any
 
 from jetrun.devcloud.api import Answer, Call, Route
-from jetrun.devcloud.errors import ApiError, bad_request, not_found
+from jetrun.devcloud.errors import ApiError, bad_request, forbidden, not_found
+from jetrun.devcloud.server_record import log_time
+from jetrun.devcloud.steps import HOST
+from jetrun.devcloud.wishes import invalid
 
 Row = dict[str, Any]
 
@@ -31,6 +35,7 @@ def routes() -> list[Route]:
         route("DELETE", "/os-keypairs/{key}", _delete_keypair, "keypair_delete", writes=True),
         route("GET", "/limits", _limits, "limits"),
         route("GET", "/os-availability-zone", _zones, "zones"),
+        route("GET", "/os-availability-zone/detail", _zones_detail, "zones"),
         route("GET", "/os-quota-sets/{key}", _quota, "quota"),
         route("GET", "/extensions", lambda call: (200, {"extensions": []}), "extensions"),
     ]
@@ -66,20 +71,33 @@ def _keypairs(call: Call) -> Answer:
 
 def _create_keypair(call: Call) -> Answer:
     wish = (call.body or {}).get("keypair", {})
-    name, key = wish.get("name", ""), wish.get("public_key")
+    name, key = wish.get("name"), wish.get("public_key")
+    if not isinstance(name, str):
+        raise invalid("keypair", wish, "'name' is a required property")
+    if not re.fullmatch(r"[_\- 0-9a-zA-Z]{1,255}", name):
+        words = f"Only expected characters: [_- {string.digits}{string.ascii_lowercase}{string.ascii_uppercase}]"
+        raise bad_request(f"An invalid 'name' value was provided. The name must be: {words}")
     if name in _own(call):
         raise ApiError(409, "conflictingRequest", f"Key pair '{name}' already exists.")
     private = None
-    if not key:
+    if key is None:
         key, private = _generate()
-    words = key.split()
-    if len(words) < 2:
-        raise bad_request("Keypair data is invalid: failed to generate fingerprint")
-    digest = hashlib.md5(base64.b64decode(words[1]), usedforsecurity=False).hexdigest()
-    fingerprint = ":".join(digest[number : number + 2] for number in range(0, 32, 2))
+    fingerprint = _fingerprint(key)
     row = {"name": name, "public_key": key, "fingerprint": fingerprint, "type": "ssh", "user_id": call.caller.user_id}
     _own(call)[name] = row
     return 201, {"keypair": row | ({"private_key": private} if private else {})}
+
+
+def _fingerprint(key: str) -> str:
+    """The fingerprint of a public key; ApiError 400 for a text that is none."""
+    import asyncssh  # noqa: PLC0415 - heavy, and seldom asked for
+
+    try:
+        data = asyncssh.import_public_key(key).public_data
+    except (asyncssh.KeyImportError, ValueError) as error:
+        raise bad_request("Keypair data is invalid: failed to generate fingerprint") from error
+    digest = hashlib.md5(data, usedforsecurity=False).hexdigest()
+    return ":".join(digest[number : number + 2] for number in range(0, 32, 2))
 
 
 def _generate() -> tuple[str, str]:
@@ -100,7 +118,7 @@ def _keypair(call: Call) -> Answer:
 def _delete_keypair(call: Call) -> Answer:
     _keypair(call)
     del _own(call)[call.path["key"]]
-    return 202, None
+    return (204 if call.microversion[1] >= 2 else 202), None
 
 
 def _limits(call: Call) -> Answer:
@@ -121,6 +139,19 @@ def _limits(call: Call) -> Answer:
 
 def _zones(_call: Call) -> Answer:
     return 200, {"availabilityZoneInfo": [{"zoneName": "nova", "zoneState": {"available": True}, "hosts": None}]}
+
+
+def _zones_detail(call: Call) -> Answer:
+    """With their hosts, for the staff only."""
+    if not call.caller.is_admin:
+        raise forbidden("Policy doesn't allow os_compute_api:os-availability-zone:detail to be performed.")
+    alive = {"available": True, "active": True, "updated_at": log_time(call.now)}
+    rows = [("internal", ("nova-scheduler", "nova-conductor")), ("nova", ("nova-compute",))]
+    zones = [
+        {"zoneName": zone, "zoneState": {"available": True}, "hosts": {HOST: dict.fromkeys(services, alive)}}
+        for zone, services in rows
+    ]
+    return 200, {"availabilityZoneInfo": zones}
 
 
 def _quota(call: Call) -> Answer:

@@ -60,7 +60,7 @@ def _list(call: Call) -> Answer:
     if marker:
         keys = [row["id"] for row in rows]
         if marker not in keys:
-            raise ApiError(400, "Bad Request", f"Invalid marker. Image could not be found: {marker}")
+            raise ApiError(400, "Bad Request", f"No image found with ID {marker}")
         rows = rows[keys.index(marker) + 1 :]
     query = {key: value for key, value in call.query.items() if key != "marker"}
     first = "/v2/images" + (f"?{urlencode(query)}" if query else "")

@@ -200,9 +200,9 @@ def _update_port(call: Call) -> Answer:
     port = _named(call, "ports")
     before = port["device_id"]
     changes, match = _wish(call, "port"), call.headers.get("if-match")
-    call.cloud.network.update_port(port, changes, call.now, caller=call.caller, if_match=match)
+    answered = call.cloud.network.update_port(port, changes, call.now, caller=call.caller, if_match=match)
     _listen_anew(call, before, port["device_id"])
-    return 200, {"port": shown_port(call.caller, port)}
+    return 200, {"port": shown_port(call.caller, answered)}
 
 
 def _delete_port(call: Call) -> Answer:

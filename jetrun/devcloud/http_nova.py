@@ -7,21 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 from jetrun.devcloud.api import Answer, Call, Route
-from jetrun.devcloud.errors import bad_request, conflict, forbidden, not_found
+from jetrun.devcloud.errors import bad_request
 from jetrun.devcloud.server_record import ServerRecord
+from jetrun.devcloud.wishes import checked_create
 
 Row = dict[str, Any]
-
-ACTIONS = {
-    "os-start": "start", "os-stop": "stop", "shelve": "shelve", "shelveOffload": "shelveOffload", "unshelve": "unshelve",
-    "suspend": "suspend", "resume": "resume", "pause": "pause", "unpause": "unpause",
-}  # fmt: skip
-
-
-def action_point(body: Any) -> str:
-    """The name of an action for faults: ``nova.shelve``, ``nova.reboot`` ..."""
-    word = next(iter(body), "action") if isinstance(body, dict) else "action"
-    return f"nova.{ACTIONS.get(word, word)}"
 
 
 def routes() -> list[Route]:
@@ -31,14 +21,13 @@ def routes() -> list[Route]:
         method: str,
         path: str,
         handler: Callable[[Call], Answer],
-        point: Any,
+        point: str,
         *,
         public: bool = False,
         writes: bool = False,
     ) -> Route:
-        name = point if callable(point) else f"nova.{point}"
-        return Route(method=method, path=f"/compute{path}", handler=handler, point=name, service="compute", public=public,
-                     writes=writes)  # fmt: skip
+        return Route(method=method, path=f"/compute{path}", handler=handler, point=f"nova.{point}", service="compute",
+                     public=public, writes=writes)  # fmt: skip
 
     server = "/v2.1/servers/{key}"
     return [
@@ -52,9 +41,6 @@ def routes() -> list[Route]:
         route("GET", server, _show, "show"),
         route("PUT", server, _rename, "update", writes=True),
         route("DELETE", server, _delete, "delete", writes=True),
-        route("POST", server + "/action", _act, action_point, writes=True),
-        route("GET", server + "/os-instance-actions", _actions, "actions"),
-        route("GET", server + "/os-instance-actions/{request}", _action, "action"),
         route("GET", server + "/os-interface", _interfaces, "interfaces"),
         route("GET", server + "/os-security-groups", _groups, "security_groups"),
     ]
@@ -181,9 +167,7 @@ def _show(call: Call) -> Answer:
 
 
 def _create(call: Call) -> Answer:
-    body = (call.body or {}).get("server", {})
-    if not body.get("name"):
-        raise bad_request("Invalid input for field/attribute name.")
+    body = checked_create(call.body, call.microversion[1])
     server = call.cloud.nova.create(call.caller, body, request_id=call.request_id, now=call.now)
     call.answer_headers["Location"] = f"{call.base}/compute/v2.1/servers/{server.id}"
     row = {"id": server.id, "adminPass": "unused", "OS-DCF:diskConfig": "MANUAL", "links": [], "security_groups": []}
@@ -199,58 +183,6 @@ def _rename(call: Call) -> Answer:
 def _delete(call: Call) -> Answer:
     call.cloud.nova.delete(call.caller, call.path["key"], request_id=call.request_id, now=call.now)
     return 204, None
-
-
-def _act(call: Call) -> Answer:
-    nova, key = call.cloud.nova, call.path["key"]
-    word = next(iter(call.body or {}), "")
-    argument = (call.body or {}).get(word)
-    if word in ACTIONS:
-        nova.act(call.caller, key, ACTIONS[word], request_id=call.request_id, now=call.now)
-    elif word == "reboot":
-        kind = "hard reboot" if str((argument or {}).get("type", "SOFT")).upper() == "HARD" else "reboot"
-        nova.act(call.caller, key, kind, request_id=call.request_id, now=call.now)
-    elif word == "lock":
-        nova.lock(call.caller, key, (argument or {}).get("locked_reason") if isinstance(argument, dict) else None)
-    elif word == "unlock":
-        nova.unlock(call.caller, key)
-    elif word == "forceDelete":
-        nova.delete(call.caller, key, request_id=call.request_id, now=call.now)
-    elif word == "os-getConsoleOutput":
-        server = nova.find(call.caller, key)
-        if server.host is None:
-            raise conflict(f"Instance {key} is not ready")
-        return 200, {"output": call.cloud.console(server, (argument or {}).get("length"))}
-    elif word == "os-resetState":
-        if not call.caller.is_admin:
-            raise forbidden("Policy doesn't allow os_compute_api:os-admin-actions:reset_state to be performed.")
-        nova.reset_state(nova.find(call.caller, key).id, (argument or {})["state"], call.now)
-    else:
-        raise bad_request(f"There is no such action: {word}")
-    return 202, None
-
-
-def _action_row(row: Row, minor: int, *, events: bool) -> Row:
-    shown = {key: value for key, value in row.items() if key not in {"events", "updated_at"}}
-    if minor >= 58:
-        shown["updated_at"] = row["updated_at"]
-    if events and minor >= 51:
-        shown["events"] = [{**one, "traceback": None} for one in row["events"]]
-    return shown
-
-
-def _actions(call: Call) -> Answer:
-    rows = [
-        _action_row(row, call.microversion[1], events=False) for row in reversed(server_of(call, deleted=True).actions)
-    ]
-    return 200, {"instanceActions": rows}
-
-
-def _action(call: Call) -> Answer:
-    for row in server_of(call, deleted=True).actions:
-        if row["request_id"] == call.path["request"]:
-            return 200, {"instanceAction": _action_row(row, call.microversion[1], events=True)}
-    raise not_found(f"Action for request_id {call.path['request']} on instance {call.path['key']} not found")
 
 
 def _interfaces(call: Call) -> Answer:

@@ -111,7 +111,7 @@ class ImageModel:
         if row is None or not _may_see(caller, row):
             raise ApiError(404, "Not Found", f"Failed to find image {key} to delete")
         if row["owner"] != caller.project_id and not caller.is_admin:
-            raise ApiError(403, "Forbidden", "You are not authorized to complete delete_image action.")
+            raise ApiError(403, "Forbidden", "You do not own this image")
         if row["protected"]:
             raise ApiError(403, "Forbidden", f"Image {key} is protected and cannot be deleted.")
         del self.images[key]

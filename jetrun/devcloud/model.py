@@ -126,7 +126,7 @@ class NovaModel:
         """A new instance in BUILD. Source: Nova API reference, Create Server."""
         flavor = self.flavors.get(str(body.get("flavorRef")))
         if flavor is None:
-            raise bad_request("Invalid flavorRef provided.")
+            raise bad_request(f"Flavor {body.get('flavorRef')} could not be found.")
         image = wanted_image(self, caller, str(body.get("imageRef", "")).rpartition("/")[2])
         key_name = body.get("key_name")
         if key_name and key_name not in self.keypairs.get(caller.user_id, {}):
@@ -158,7 +158,10 @@ class NovaModel:
         late = self.faults.take("nova.create", "late-active-after-failed-create") is not None
         failed = self.faults.take("nova.create", "build-error") is not None
         self.schedule(
-            server, "build_failed" if failed else "build_networking", now, self.timings.late_create if late else 0
+            server,
+            "build_failed" if failed else "build_networking",
+            now,
+            self.timings.late_create if late else self.timings.bounce if failed else 0,
         )
         if late:
             raise ApiError(
@@ -217,22 +220,6 @@ class NovaModel:
         if self.faults.take("nova.delete", "stuck-task") is None:
             self.schedule(server, "deleted", now, self.timings.delete)
 
-    def lock(self, caller: Caller, key: str, reason: str | None) -> None:
-        """Lock an instance."""
-        server = self.find(caller, key)
-        if server.locked_by == "admin" and not caller.is_admin:
-            return
-        server.locked_by, server.locked_reason = ("admin" if caller.is_admin else "owner"), reason
-
-    def unlock(self, caller: Caller, key: str) -> None:
-        """Unlock; an administrator's lock only by an administrator."""
-        server = self.find(caller, key)
-        if server.locked_by == "admin" and not caller.is_admin:
-            raise forbidden(
-                "Policy doesn't allow os_compute_api:os-lock-server:unlock:unlock_override to be performed."
-            )
-        server.locked_by = server.locked_reason = None
-
     def check_writable(self, server: ServerRecord, what: str) -> None:
         """Nova's 409 for metadata (``update metadata``) or tags (``update tag``) in this state."""
         refused = refusal(
@@ -248,15 +235,6 @@ class NovaModel:
         server = self.servers.get(key)
         if server is not None and server.really_on:
             server.really_on = False
-            self.schedule(server, "power_sync", now, self.timings.power_sync)
-
-    def reset_state(self, key: str, vm_state: str, now: datetime) -> None:
-        """What an administrator does about an instance that is stuck. The host is not touched."""
-        server = self.servers[key]
-        self.changing(server)
-        server.generation += 1
-        server.vm_state, server.task_state = vm_state, None
-        if not server.really_on:
             self.schedule(server, "power_sync", now, self.timings.power_sync)
 
     # --- keeping ---

@@ -188,7 +188,10 @@ class NetworkModel:
         caller: Caller | None = None,
         if_match: str | None = None,
     ) -> Row:
-        """Change a port, if it still has the revision named in *if_match*. A change to what it is already counts as one.
+        """Change a port, if it still has the revision named in *if_match*, and what the answer says of it.
+
+        A change to what it is already counts as one. A description is kept beside the port and raises the revision a second
+        time, after the answer was made: the answer's revision is then old at once (seen on Neutron 21).
 
         Args:
             caller: who asks; None for who may write everything.
@@ -203,7 +206,10 @@ class NetworkModel:
         check_revision(port, if_match)
         self._change(port, changes)
         self.touch(port, now)
-        return port
+        answered = dict(port)
+        if "description" in changes:
+            self.touch(port, now)
+        return answered
 
     def delete_port(self, port: Row, *, if_match: str | None = None) -> None:
         """Delete a port, an instance's too, as Neutron does; its floating IPs are left free."""
@@ -236,10 +242,12 @@ class NetworkModel:
         self.touch(port, now)
 
     def set_plugged(self, device_id: str, now: datetime, *, plugged: bool) -> None:
-        """A port is ACTIVE while its instance is on a host. Nova's own binding raises the revision."""
+        """A port is ACTIVE while its instance runs, and each change of that raises the revision, whoever holds a lease on it."""
         for port in self.ports_of(device_id):
-            port["status"] = "ACTIVE" if plugged else "DOWN"
-            self.touch(port, now)
+            status = "ACTIVE" if plugged else "DOWN"
+            if port["status"] != status:
+                port["status"] = status
+                self.touch(port, now)
 
     def release_ports(self, device_id: str, now: datetime) -> None:
         """The instance is gone: its own ports go, a port that a user made stays and is free."""

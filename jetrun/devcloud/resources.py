@@ -62,7 +62,7 @@ def _group(model: NovaModel, caller: Caller, name: str) -> str:
             return str(group["id"])
     if name == "default":
         return str(model.network.ensure_default_group(caller.project_id)["id"])
-    raise bad_request(f"Security group {name} not found for project {caller.project_id}.")
+    raise bad_request(f"Unable to find security_group with name or id '{name}'")
 
 
 def check_quota(model: NovaModel, project_id: str, flavor: Row) -> None:
@@ -79,7 +79,7 @@ def check_quota(model: NovaModel, project_id: str, flavor: Row) -> None:
         "ram": sum(one.flavor["ram"] for one in used),
     }
     for name, wanted in wants.items():
-        if has[name] + wanted > model.quota[name]:
+        if 0 <= model.quota[name] < has[name] + wanted:
             raise forbidden(
                 f"Quota exceeded for {name}: Requested {wanted}, but already used {has[name]} of {model.quota[name]} {name}"
             )

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from jetrun.devcloud.errors import ApiError, conflict
 
+LABELS = ("update metadata", "delete metadata", "update tag", "update tags", "delete tag", "delete tags")
+"""What is written on an instance, as Nova names it in refusals."""
+
 ALLOWED = {
     "start": {"stopped"},
     "stop": {"active", "error"},
@@ -19,10 +22,17 @@ ALLOWED = {
     "reboot": {"active"},
     "hard reboot": {"active", "stopped", "paused", "suspended", "error"},
     "createImage": {"active", "stopped", "paused", "suspended"},
-    "update metadata": {"active", "paused", "suspended", "stopped"},
-    "update tag": {"active", "paused", "suspended", "stopped"},
+    **{what: {"active", "paused", "suspended", "stopped"} for what in LABELS},
 }
-"""Allowed vm_states by action. All but metadata and tags also want no task in progress."""
+"""Allowed vm_states by action."""
+
+DURING: dict[str, set[str | None]] = {
+    "hard reboot": {
+        None, "rebooting", "reboot_pending", "reboot_started", "rebooting_hard", "pausing", "unpausing", "suspending",
+        "resuming",
+    },
+}  # fmt: skip
+"""Tasks that an action may meet; every other wants none. Labels look at none. Source: nova.compute.task_states, ALLOW_REBOOT."""
 
 STATUS = {
     "active": "ACTIVE",
@@ -38,9 +48,8 @@ STATUS = {
 """The status that Nova derives from vm_state; a reboot's task shows through it."""
 
 _REBOOTS = {
-    "rebooting": "REBOOT",
-    "rebooting_hard": "HARD_REBOOT",
-    "reboot_started_hard": "HARD_REBOOT",
+    **dict.fromkeys(("rebooting", "reboot_pending", "reboot_started"), "REBOOT"),
+    **dict.fromkeys(("rebooting_hard", "reboot_pending_hard", "reboot_started_hard"), "HARD_REBOOT"),
 }
 
 
@@ -83,11 +92,13 @@ def refusal(
 ) -> ApiError | None:
     """Nova's 409 for *action* in this state, None where it is allowed. Texts as seen on Nova 26.2 (lab NOTES.md)."""
     word = "reboot" if action == "hard reboot" else action
-    if action in {"stop", "start"} and (not has_host or not was_launched):
+    if action in {"stop", "start"} and not has_host:
         return conflict(f"Instance {instance} is not ready")
+    # Nova looks at the vm_state first: it is what a start or a stop is told that meets a task about to change it.
     if vm_state not in ALLOWED[action]:
         return conflict(f"Cannot '{word}' instance {instance} while it is in vm_state {vm_state}")
-    if task_state is None or action.startswith("update "):
-        return None
-    # Nova's own check names the vm_state when a start or a stop meets a task that is about to change it.
-    return conflict(f"Cannot '{word}' instance {instance} while it is in task_state {task_state}")
+    if action not in LABELS and task_state not in DURING.get(action, {None}):
+        return conflict(f"Cannot '{word}' instance {instance} while it is in task_state {task_state}")
+    if action not in LABELS and not was_launched:
+        return conflict(f"Instance {instance} is in an invalid state for '{word}'")
+    return None

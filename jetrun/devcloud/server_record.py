@@ -7,7 +7,18 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
+from jetrun.devcloud.caller import Caller
 from jetrun.devcloud.rules import status_of
+
+EVENTS = {
+    "create": "compute__do_build_and_run_instance",
+    "delete": "compute_terminate_instance",
+    "createImage": "compute_snapshot_instance",
+    "shelveOffload": "compute_shelve_offload_instance",
+    "lock": "api_lock",
+    "unlock": "api_unlock",
+}
+"""What the log calls the work of an action, where it is not ``compute_ACTION_instance``. Source: the contract's real cloud."""
 
 NOSTATE, RUNNING, PAUSED, SHUTDOWN, SUSPENDED = 0, 1, 3, 4, 7
 
@@ -57,7 +68,8 @@ class ServerRecord:
 
     def begin(self, action: str, request_id: str, *, user: str | None, project: str | None, now: datetime) -> None:
         """A new entry of the action log, unfinished."""
-        at = now.strftime("%Y-%m-%dT%H:%M:%S.%f")
+        at = log_time(now)
+        event = EVENTS.get(action, f"compute_{action}_instance")
         self.actions.append(
             {
                 "action": action,
@@ -68,18 +80,22 @@ class ServerRecord:
                 "start_time": at,
                 "updated_at": at,
                 "message": None,
-                "events": [
-                    {"event": f"compute_{action}_instance", "start_time": at, "finish_time": None, "result": None}
-                ],
+                "events": [{"event": event, "start_time": at, "finish_time": None, "result": None}],
             }
         )
+
+    def note(self, action: str, request_id: str, by: Caller, now: datetime) -> None:
+        """An entry of the action log for what is over as soon as it is asked."""
+        self.begin(action, request_id, user=by.user_id, project=by.project_id, now=now)
+        at = log_time(now)
+        self.actions[-1]["events"][0] |= {"finish_time": at, "result": "Success"}
 
     def finish(self, now: datetime, *, error: bool = False) -> None:
         """The newest unfinished entry ends, well or not."""
         for action in reversed(self.actions):
             event = action["events"][0]
             if event["finish_time"] is None:
-                at = now.strftime("%Y-%m-%dT%H:%M:%S.%f")
+                at = log_time(now)
                 event |= {"finish_time": at, "result": "Error" if error else "Success"}
                 action |= {"updated_at": at, "message": "Error" if error else None}
                 return
@@ -102,3 +118,8 @@ class ServerRecord:
     def from_dict(cls, data: Mapping[str, Any]) -> ServerRecord:
         """What ``to_dict`` gave."""
         return cls(**data)
+
+
+def log_time(now: datetime) -> str:
+    """An instant as the action log and ``launched_at`` have it: whole seconds, written as if there were more."""
+    return now.strftime("%Y-%m-%dT%H:%M:%S.000000")

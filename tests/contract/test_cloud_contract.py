@@ -221,8 +221,20 @@ def test_of_two_writers_of_a_lease_one_wins(subject: Subject, shelved: InstanceI
     with pytest.raises(CloudPermanent) as caught:
         subject.cloud.write_port(seen, "theirs")
     assert caught.value.status == 412
-    assert subject.cloud.read_port(seen.port_id) == mine
-    assert subject.cloud.write_port(mine, "").description == ""
+    now = subject.cloud.read_port(seen.port_id)
+    assert now is not None
+    assert (now.port_id, now.device_id, now.description) == (mine.port_id, mine.device_id, "mine")
+    assert subject.cloud.write_port(now, "").description == ""
+
+
+def test_the_answer_to_a_write_may_be_old_and_is_no_ground_for_the_next(subject: Subject, shelved: InstanceId) -> None:
+    """Neutron raises the revision once more after it answered: a lease is read before each write of it."""
+    seen = subject.cloud.lease_port(shelved)
+    assert seen is not None
+    mine = subject.cloud.write_port(seen, "mine")
+    with pytest.raises(CloudPermanent) as caught:
+        subject.cloud.write_port(mine, "more")
+    assert caught.value.status == 412
 
 
 def test_the_lease_survives_shelving_and_deleting_does_not_hide_it(subject: Subject, active: InstanceId) -> None:

@@ -6,6 +6,7 @@ import itertools
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from jetrun.devcloud import orders
 from jetrun.devcloud.caller import Caller
 from jetrun.devcloud.faults import FaultBook
 from jetrun.devcloud.images import ImageModel
@@ -90,6 +91,12 @@ class Lab:
 
     def delete(self, server: ServerRecord, caller: Caller = ADA) -> None:
         self.nova.delete(caller, server.id, request_id=self._request(), now=self.now)
+
+    def lock(self, caller: Caller, key: str, reason: str | None) -> None:
+        orders.lock(self.nova, caller, key, reason, request_id=self._request(), now=self.now)
+
+    def unlock(self, caller: Caller, key: str) -> None:
+        orders.unlock(self.nova, caller, key, request_id=self._request(), now=self.now)
 
     def passes(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)

@@ -54,14 +54,37 @@ def test_of_two_conditional_writes_the_second_fails(lab, port):
     with pytest.raises(ApiError) as error:
         lab.network.update_port(port, {"description": "bob's run"}, lab.now, if_match=revision(read))
     assert (error.value.status, error.value.kind) == (412, "RevisionNumberConstraintFailed")
-    assert error.value.message == f"Constrained to {read}, but current revision is {read + 1}"
+    assert error.value.message == f"Constrained to {read}, but current revision is {read + 2}"
     assert port["description"] == "ada's run"
 
 
 def test_a_write_of_what_is_already_there_counts_as_one(lab, port):
     """Neutron bumps the revision then too: so a retried conditional write is refused, and must be resolved by reading."""
-    lab.network.update_port(port, {"description": ""}, lab.now, if_match=revision(1))
+    lab.network.update_port(port, {"name": "run-1"}, lab.now, if_match=revision(1))
     assert port["revision_number"] == 2
+
+
+def test_the_answer_to_a_write_of_a_description_has_a_revision_that_is_already_old(lab, port):
+    """Neutron keeps the description beside the port, and counts that too, after it has answered: read before the next write."""
+    answered = lab.network.update_port(port, {"description": "lease"}, lab.now, if_match=revision(1))
+    assert (answered["revision_number"], port["revision_number"]) == (2, 3)
+    with pytest.raises(ApiError, match="Constrained to 2, but current revision is 3"):
+        lab.network.update_port(port, {"description": "again"}, lab.now, if_match=revision(2))
+
+
+@pytest.mark.parametrize(
+    ("there", "back"), [("stop", "start"), ("suspend", "resume"), ("shelve", "unshelve"), ("stop", "hard reboot")]
+)
+def test_a_port_goes_down_with_its_instance_and_each_change_raises_the_revision(lab, there, back):
+    """So a conditional write can be refused although no person wrote."""
+    server = lab.active()
+    (port,) = lab.network.ports_of(server.id)
+    up = port["revision_number"]
+    lab.done(server, there)
+    down = port["revision_number"]
+    assert (port["status"], down > up) == ("DOWN", True)
+    lab.done(server, back)
+    assert (port["status"], port["revision_number"] > down) == ("ACTIVE", True)
 
 
 @pytest.mark.parametrize("match", [None, "", "*", '"some-etag"'])
@@ -104,7 +127,7 @@ def test_a_port_is_writable_in_every_state_of_its_instance(lab):
         seen.add(server.status)
         before = port["revision_number"]
         lab.network.update_port(port, {"description": server.status}, lab.now, if_match=revision(before))
-        assert port["revision_number"] == before + 1
+        assert port["revision_number"] == before + 2
 
     write()
     lab.settle()

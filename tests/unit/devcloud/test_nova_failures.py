@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from lab import ADA, Lab
 
+from jetrun.devcloud import orders
 from jetrun.devcloud.errors import ApiError
 
 
@@ -78,7 +79,7 @@ def test_a_stuck_task_never_ends_until_an_administrator_resets_it(lab: Lab, acti
         with pytest.raises(ApiError) as caught:
             lab.act(server, other)
         assert caught.value.status == 409
-    lab.nova.reset_state(server.id, "active", lab.now)
+    orders.reset_state(lab.nova, server.id, "active", lab.now)
     assert lab.done(server, "shelve").status == "SHELVED_OFFLOADED"
 
 
@@ -150,7 +151,7 @@ def test_the_power_sync_sees_a_dead_guest_after_an_administrators_reset(lab: Lab
     lab.nova.guest_powered_off(server.id, lab.now)
     lab.settle()
     assert server.status == "ACTIVE"
-    lab.nova.reset_state(server.id, "active", lab.now)
+    orders.reset_state(lab.nova, server.id, "active", lab.now)
     lab.settle()
     assert server.status == "SHUTOFF"
 

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lab import ADA, STAFF, Lab
 
+from jetrun.devcloud import orders
 from jetrun.devcloud.errors import ApiError
 
 ACTIONS = ["start", "stop", "shelve", "unshelve", "suspend", "resume", "pause", "unpause", "reboot", "hard reboot"]
@@ -44,7 +45,7 @@ def play(lab: Lab, history: list, look=lambda lab, server: None):
                     lab.nova.hypervisor_enabled = what
                 case "reset":
                     if server.task_state and server.host and server.vm_state == "active":
-                        lab.nova.reset_state(server.id, "active", lab.now)
+                        orders.reset_state(lab.nova, server.id, "active", lab.now)
                 case _:
                     lab.delete(server, STAFF)
         except ApiError as error:

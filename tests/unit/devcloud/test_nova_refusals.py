@@ -107,12 +107,12 @@ def test_a_member_cannot_offload(lab: Lab):
 
 def test_a_locked_instance_refuses_its_owner_too(lab: Lab):
     server = lab.active()
-    lab.nova.lock(ADA, server.id, "do not touch")
+    lab.lock(ADA, server.id, "do not touch")
     assert refused(lab, server, "stop") == (409, "conflictingRequest", "Instance I is locked")
     with pytest.raises(ApiError, match="is locked"):
         lab.delete(server)
     assert (server.locked_by, server.locked_reason) == ("owner", "do not touch")
-    lab.nova.unlock(BOB, server.id)
+    lab.unlock(BOB, server.id)
     lab.done(server, "stop")
     assert server.status == "SHUTOFF"
 
@@ -120,16 +120,16 @@ def test_a_locked_instance_refuses_its_owner_too(lab: Lab):
 @pytest.mark.parametrize("locker", [ADA, STAFF])
 def test_a_lock_is_not_in_an_administrators_way(lab: Lab, locker):
     server = lab.active()
-    lab.nova.lock(locker, server.id, None)
+    lab.lock(locker, server.id, None)
     lab.done(server, "stop", caller=STAFF)
     assert server.status == "SHUTOFF"
 
 
 def test_an_owner_cannot_unlock_what_the_administrator_locked(lab: Lab):
     server = lab.active()
-    lab.nova.lock(STAFF, server.id, None)
+    lab.lock(STAFF, server.id, None)
     with pytest.raises(ApiError) as caught:
-        lab.nova.unlock(ADA, server.id)
+        lab.unlock(ADA, server.id)
     assert caught.value.status == 403
     assert "unlock:unlock_override" in caught.value.message
 
@@ -188,12 +188,12 @@ def test_a_member_cannot_list_all_projects(lab: Lab):
 
 
 BAD = [
-    ({"flavorRef": "nope"}, 400, "Invalid flavorRef"),
+    ({"flavorRef": "nope"}, 400, "Flavor nope could not be found"),
     ({"imageRef": "nope"}, 400, "Can not find requested image"),
     ({"key_name": "nope"}, 400, "Invalid key_name"),
     ({"networks": [{"port": "nope"}]}, 400, "could not be found"),
     ({"networks": [{"uuid": "nope"}]}, 400, "could not be found"),
-    ({"security_groups": [{"name": "nope"}]}, 400, "not found"),
+    ({"security_groups": [{"name": "nope"}]}, 400, "Unable to find security_group"),
 ]
 
 
