@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -115,6 +116,9 @@ def show(result: Result, screen: Any, *, as_json: bool) -> int:
     screen.close()
     try:
         if as_json:
+            # A program reads the document; whoever started the program sees this.
+            for line in _said(result.document["error"] or {}):
+                screen.note(line)
             sys.stdout.write(json.dumps(schema(result.document)) + "\n")
         else:
             sys.stdout.write(printed(result.document))
@@ -196,6 +200,11 @@ def _pairs(given: list[str] | None) -> dict[str, str] | None:
         if "=" not in word:
             raise UsageError(code="env-wrong", what=f"--env {word!r} has no =", next="--env NAME=VALUE")
     return dict(word.split("=", 1) for word in given) if given else None
+
+
+def _said(error: Mapping[str, Any]) -> list[str]:
+    """What went wrong, what state that left, and what to type."""
+    return [f"{key}: {error[key]}" for key in ("what", "state", "next") if error.get(key)]
 
 
 def _filled(given: dict[str, Any]) -> dict[str, Any]:
