@@ -161,7 +161,7 @@ class NovaModel:
             server,
             "build_failed" if failed else "build_networking",
             now,
-            self.timings.late_create if late else self.timings.bounce if failed else 0,
+            self.timings.late_create if late else self.timings.bounce if failed else self.timings.taken,
         )
         if late:
             raise ApiError(
@@ -178,10 +178,10 @@ class NovaModel:
             action: a word of ``rules.ALLOWED``.
         """
         server = self.find(caller, key)
-        if server.locked_by is not None and not caller.is_admin:
-            raise conflict(f"Instance {key} is locked")
         if action == "shelveOffload" and not caller.is_admin:
             raise forbidden("Policy doesn't allow os_compute_api:os-shelve:shelve_offload to be performed.")
+        if server.locked_by is not None and not caller.is_admin:
+            raise conflict(f"Instance {key} is locked")
         refused = refusal(
             action,
             instance=key,
@@ -204,7 +204,7 @@ class NovaModel:
         server.updated = _text(now)
         if self.faults.take(f"nova.{word}", "stuck-task") is not None:
             return
-        self.schedule(server, f"{action.replace(' ', '_')}_began", now, 0)
+        self.schedule(server, f"{action.replace(' ', '_')}_began", now, self.timings.taken)
 
     def delete(self, caller: Caller, key: str, *, request_id: str, now: datetime) -> None:
         """Delete in any state and any task; only a lock is in the way."""

@@ -54,7 +54,7 @@ def image(model: NovaModel, caller: Caller, key: str, name: str, *, request_id: 
         name, server.project_id, now, status="queued", image_type="snapshot", instance_uuid=server.id
     )
     if model.faults.take("nova.createImage", "stuck-task") is None:
-        model.schedule(server, "createImage_began", now, 0)
+        model.schedule(server, "createImage_began", now, model.timings.taken)
     return str(row["id"])
 
 
