@@ -10,6 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
+from jetrun.cli.which_cloud import Cloud, Rc, meant
+
 Run = Annotated[str, typer.Argument(help="Id of the run, its beginning, or last.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
@@ -67,7 +69,8 @@ def verify(
     run: Annotated[str, typer.Argument(help="A run, or an instance's name or id.")],
     *,
     as_json: Json = False,
-    cloud: Annotated[str | None, typer.Option("--os-cloud", help="For an instance: an entry of clouds.yaml.")] = None,
+    cloud: Cloud = None,
+    openrc: Rc = None,
 ) -> int:
     """Look at an instance afresh, twice, and say whether it is down; a run's own is brought down if it is not."""
     from jetrun.cli.verifying import verify_instance, verify_run  # noqa: PLC0415
@@ -78,7 +81,7 @@ def verify(
         try:
             found = house.journal.find(run)
         except UsageError:
-            return verify_instance(house, run, cloud, as_json=as_json)
+            return verify_instance(house, run, meant(cloud, openrc), as_json=as_json)
         return verify_run(house, found, as_json=as_json)
 
 
@@ -127,7 +130,7 @@ def extend(run: Run, by: Annotated[str, typer.Argument(help="How much longer, su
 
 
 def reap(*, dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
-         cloud: Annotated[str | None, typer.Option("--os-cloud", help="An entry of clouds.yaml.")] = None,
+         cloud: Cloud = None, openrc: Rc = None,
          as_json: Json = False) -> int:  # fmt: skip
     """End instances whose lease has expired, whoever's process is gone; once. Needs only the cloud's credential."""
     from jetrun.cli.screen import TerminalScreen  # noqa: PLC0415
@@ -135,7 +138,7 @@ def reap(*, dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what wo
     from jetrun.wiring import House  # noqa: PLC0415
 
     with House() as house:
-        choice = house.choose_cloud(cloud)
+        choice = house.choose_cloud(meant(cloud, openrc))
         screen = TerminalScreen(live=False)
         found: list[dict[str, Any]] = reap_once(
             house.open_cloud(choice),

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-Cloud = Annotated[str | None, typer.Option("--os-cloud", help="An entry of clouds.yaml.")]
+from jetrun.cli.which_cloud import Cloud, Rc, meant
 
 
 def add_to(app: typer.Typer) -> None:
@@ -36,6 +36,7 @@ def doctor(
     on: Annotated[str | None, typer.Argument(help="Also look at this instance (it is not started).")] = None,
     *,
     cloud: Cloud = None,
+    openrc: Rc = None,
     mail: Annotated[bool, typer.Option("--mail", help="Also log in to the mail server.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> int:
@@ -44,7 +45,7 @@ def doctor(
     from jetrun.wiring import House  # noqa: PLC0415
 
     with House() as house:
-        findings = examine(house, cloud, on, mail=mail)
+        findings = examine(house, meant(cloud, openrc), on, mail=mail)
     if as_json:
         sys.stdout.write(json.dumps([finding.to_dict() for finding in findings]) + "\n")
     else:

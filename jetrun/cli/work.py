@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from jetrun.cli.which_cloud import Cloud, Rc, meant
+
 if TYPE_CHECKING:
     from jetrun.api import Result
     from jetrun.job import Job
     from jetrun.wiring import House
 
 Json = Annotated[bool, typer.Option("--json", help="Print the run as one JSON document.")]
-Cloud = Annotated[str | None, typer.Option("--os-cloud", help="An entry of clouds.yaml.")]
 
 
 _SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSW|API_?KEY|CREDENTIAL", re.IGNORECASE)
@@ -59,6 +60,7 @@ def run(
     ] = False,
     no_deadman: Annotated[bool, typer.Option("--no-deadman", help="Do without the switch on the instance.")] = False,
     cloud: Cloud = None,
+    openrc: Rc = None,
     as_json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Do not show the script's output.")] = False,
     as_command: Annotated[bool, typer.Option("--as-command", hidden=True)] = False,
@@ -88,7 +90,7 @@ def run(
 
     with House() as house:
         asked = _job(job or [], _filled(given), house, as_command=as_command)
-        return carry(house, asked, cloud, as_json=as_json, quiet=quiet)
+        return carry(house, asked, meant(cloud, openrc), as_json=as_json, quiet=quiet)
 
 
 def carry(house: House, job: Job, cloud: str | None, *, as_json: bool, quiet: bool = False) -> int:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import difflib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from jetrun.cloud import sources
 from jetrun.cloud.profiles import Profile, profile_for
 from jetrun.errors import UsageError
 
@@ -43,27 +44,43 @@ class CloudChoice:
     warnings: tuple[str, ...] = ()
 
 
-def choose(wanted: str | None, environ: Mapping[str, str]) -> CloudChoice:
+def choose(
+    wanted: str | None, environ: Mapping[str, str], ask: Callable[[str], str] = sources.ask_at_terminal
+) -> CloudChoice:
     """The cloud that is meant: *wanted*, else OS_CLOUD, else the OS_* variables, else the only one of clouds.yaml.
 
-    The order of the ``openstack`` command line: who has just sourced an openrc means that cloud.
+    The order of the ``openstack`` command line: who has just sourced an openrc means that cloud. *wanted* may also be
+    ``openrc:FILE``: then that file is read, and the OS_* variables of the environment count for nothing.
+
+    Args:
+        ask: asks a person for a password, given the question.
 
     Raises:
         UsageError: none or several could be meant, or its entry cannot be used.
     """
+    source = sources.from_environment(environ)
+    if wanted is not None and wanted.startswith(sources.OPENRC):
+        source = sources.from_openrc(wanted, environ, ask)
+    with source.in_force():
+        return _chosen(wanted, source)
+
+
+def _chosen(wanted: str | None, source: sources.Source) -> CloudChoice:
+    """The cloud, with the environment that is meant in force."""
     import openstack.config  # noqa: PLC0415 - a third of a second
     from keystoneauth1.exceptions import ClientException  # noqa: PLC0415
     from openstack.config import loader as files  # noqa: PLC0415
     from openstack.exceptions import SDKException  # noqa: PLC0415
 
+    environ = source.environ
     searched = _searched(files.CONFIG_FILES, environ, "OS_CLIENT_CONFIG_FILE")
     try:
         loader = openstack.config.OpenStackConfig(app_name="jetrun")
         _check_read(searched, loader.config_filename)
         secret = _searched(files.SECURE_FILES, environ, "OS_CLIENT_SECURE_FILE")
         _check_read(secret, loader.secure_config_filename)
-        name = _name(wanted, environ, loader)
-        where = "the OS_* variables" if name == "envvars" else f"{loader.config_filename}: {name}"
+        name = "envvars" if source.openrc else _name(wanted, environ, loader)
+        where = source.where if name == "envvars" else f"{loader.config_filename}: {name}"
         _check_scope(loader.cloud_config["clouds"][name], where, from_environment=name == "envvars")
         own = loader.cloud_config["clouds"][name].get("jetrun")
         region = _region(loader, name)
@@ -78,12 +95,12 @@ def choose(wanted: str | None, environ: Mapping[str, str]) -> CloudChoice:
     auth = region.config.get("auth") or {}
     _check_certificates(region, where)
     return CloudChoice(
-        name=name,
+        name=source.openrc or name,
         region=region,
         profile=_profile(own or {}, auth, where),
         auth_type=kind,
-        can_be_reloaded=name != "envvars" and bool(auth.get(SECRETS.get(kind, ""))),
-        warnings=_warnings(searched, loader.config_filename),
+        can_be_reloaded=(name != "envvars" or source.is_whole) and bool(auth.get(SECRETS.get(kind, ""))),
+        warnings=(*source.warnings, *_warnings(searched, loader.config_filename)),
     )
 
 

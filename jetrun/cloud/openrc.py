@@ -6,13 +6,14 @@ What the file asks of a shell that is not a plain assignment (``if``, a function
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ENTITY = re.compile(r"&(?:amp|lt|gt|quot|apos|#0?39|#x27);", re.IGNORECASE)
 _EMPTY_TEST = re.compile(r"""if \[ -z "?\$\{?(\w+)\}?"? \]; then unset (\w+); fi$""")
 _PROMPT = re.compile(r"read (?:-\w+ )*(?:-p ('[^']*'|\"[^\"]*\") )?(?:-\w+ )*(\w+)$")
+_REPLACED = "~{}!*?["
 _SMART = "“”„‟‘’‚‛«»"  # noqa: RUF001 - these very signs
 _CUTS = {"&": "runs what is before it in the background", "|": "begins another command", "<": "reads a file",
          ">": "writes a file", "(": "begins a subshell", ")": "ends a subshell", "`": "runs a command"}  # fmt: skip
@@ -52,14 +53,18 @@ class _Reading:
     values: dict[str, str] = field(default_factory=dict)
     lines: dict[str, int] = field(default_factory=dict)
     asked: set[str] = field(default_factory=set)
+    exported: set[str] = field(default_factory=set)
 
     def unset(self, name: str) -> None:
         self.values.pop(name, None)
         self.lines.pop(name, None)
         self.asked.discard(name)
+        self.exported.discard(name)
 
-    def set(self, name: str, value: str, line: int, *, asked: bool) -> None:
+    def set(self, name: str, value: str, line: int, *, asked: bool, exported: bool = False) -> None:
+        exported = exported or name in self.exported
         self.unset(name)
+        self.exported |= {name} if exported else set()
         self.values[name] = value
         self.lines[name] = line
         if asked:
@@ -81,8 +86,10 @@ def parse(text: str) -> Openrc:
         warnings.append("has Windows line ends; jetrun reads it all the same, a shell would not")
     reading = _Reading()
     for number, line in enumerate(text.split("\n"), 1):
-        _read(line.strip(), number, reading)
-    kept = {name: value for name, value in reading.values.items() if name.startswith("OS_")}
+        _read(line.strip(" \t"), number, reading)
+    kept = {
+        name: reading.values[name] for name in reading.values if name.startswith("OS_") and name in reading.exported
+    }
     asked = frozenset(name for name in reading.asked if name in kept)
     lines = {name: reading.lines[name] for name in kept}
     _check(kept, lines, asked)
@@ -127,11 +134,12 @@ def _obey(words: list[_Word], number: int, reading: _Reading) -> None:
                 reading.unset(word.text)
         return
     exporting = verb in {"export", "declare", "typeset"}
-    rest = [word for word in words[1:] if not word.text.startswith("-")] if exporting else words
+    rest = words[1:] if exporting else words
     name = ""
     for word in rest:
         before, equals, value = word.text.partition("=")
         if not equals and exporting and _NAME.fullmatch(before) and (not name or before in reading.values):
+            reading.exported.add(before)
             continue
         if not equals or not _NAME.fullmatch(before):
             if name:
@@ -143,12 +151,15 @@ def _obey(words: list[_Word], number: int, reading: _Reading) -> None:
         if value[:1] in tuple(_SMART) or value[-1:] in tuple(_SMART):
             why = f"{name}: typographic quotes, which a shell takes as part of the value"
             raise OpenrcError(number, why, f"{name}='...'   # straight quotes")
-        reading.set(name, value, number, asked=word.asked)
+        reading.set(name, value, number, asked=word.asked, exported=exporting)
 
 
-def _statements(line: str, number: int, reading: _Reading) -> list[list[_Word]]:
-    """The statements of a line, their words with quotes and variables resolved, as a shell does it."""
-    statements: list[list[_Word]] = [[]]
+def _statements(line: str, number: int, reading: _Reading) -> Iterator[list[_Word]]:
+    """The statements of a line, their words with quotes and variables resolved, as a shell does it.
+
+    One after the other, because each may use what the one before it has set.
+    """
+    words: list[_Word] = []
     word: _Word | None = None
     at, quote = 0, ""
     while at < len(line):
@@ -167,28 +178,34 @@ def _statements(line: str, number: int, reading: _Reading) -> list[list[_Word]]:
         elif sign in {"'", '"'}:
             word = word or _Word()
             word.quoted, quote = True, sign
-        elif sign.isspace():
-            statements[-1] += [word] if word else []
+        elif sign in {" ", "\t"}:
+            words += [word] if word else []
             word = None
         elif sign == "#" and word is None:
             break
         elif sign == ";":
-            statements[-1] += [word] if word else []
-            word = None
-            statements.append([])
+            words += [word] if word else []
+            if words:
+                yield words
+            words, word = [], None
         elif sign == "\\" and at < len(line):
             word = _add(word, line[at])
             at += 1
         elif sign == "$":
             word, at = _expand(word, line, at, number, reading, sign)
         elif sign in _CUTS:
-            raise _cut(word, statements[-1], sign, line[at - 1 :], number)
+            raise _cut(word, words, sign, line[at - 1 :], number)
+        elif sign in _REPLACED or (sign == "\\" and at == len(line)):
+            name = _name_of(word, words)
+            why = f"{name}: the value holds {sign} outside quotes, which a shell may replace"
+            raise OpenrcError(number, why, f"{name}='...'   # the whole value between single quotes")
         else:
             word = _add(word, sign)
     if quote:
         raise OpenrcError(number, f"a quote ({quote}) is opened and not closed", f"end the value with {quote}")
-    statements[-1] += [word] if word else []
-    return [words for words in statements if words]
+    words += [word] if word else []
+    if words:
+        yield words
 
 
 def _add(word: _Word | None, sign: str) -> _Word:
