@@ -109,7 +109,7 @@ class Faces:
                 return _failure(route.service, outcome.refuse)
             if not route.public:
                 self._authenticate(route, call, request)
-            _check_microversion(route, call)
+            _choose_microversion(route, call)
             result = route.handler(call)
             self._cloud.nova.advance(call.now)
         except ApiError as error:
@@ -131,7 +131,6 @@ class Faces:
             lists=lists,
             headers=request.headers,
             body=request.body,
-            microversion=(2, _minor(request.headers)),
             stale=stale,
         )
 
@@ -172,19 +171,29 @@ def _variables(pattern: list[str], words: list[str]) -> dict[str, str] | None:
     return found
 
 
-def _minor(headers: Mapping[str, str]) -> int:
-    """The microversion of Nova that a request wants."""
-    wanted = headers.get("openstack-api-version", "") or headers.get("x-openstack-nova-api-version", "")
-    found = re.search(r"2\.(\d+)", wanted)
-    return MAX_MINOR if "latest" in wanted else int(found[1]) if found else 1
+def _wanted_version(headers: Mapping[str, str]) -> str:
+    """The microversion of Nova that a request names, empty for none; others' versions stand in the same header."""
+    for part in headers.get("openstack-api-version", "").split(","):
+        service, _, version = part.strip().partition(" ")
+        if service == "compute":
+            return version.strip()
+    return headers.get("x-openstack-nova-api-version", "").strip()
 
 
-def _check_microversion(route: Route, call: Call) -> None:
-    """Nova's 406 for a microversion that it has not."""
-    minor = call.microversion[1]
-    if route.service == "compute" and minor > MAX_MINOR:
+def _choose_microversion(route: Route, call: Call) -> None:
+    """Set the call's microversion; ApiError 400 for a text that is none, 406 for one that Nova has not."""
+    version = _wanted_version(call.headers)
+    if route.service != "compute" or not version:
+        return
+    found = re.fullmatch(r"2\.(\d+)", version)
+    if version != "latest" and found is None:
+        words = f"API Version String {version} is of invalid format. Must be of format MajorNum.MinorNum."
+        raise ApiError(400, "badRequest", words)
+    minor = int(found[1]) if found else MAX_MINOR
+    if minor > MAX_MINOR:
         words = f"Version 2.{minor} is not supported by the API. Minimum is 2.1 and maximum is 2.{MAX_MINOR}."
         raise ApiError(406, "computeFault", words)
+    call.microversion = (2, minor)
 
 
 def _no_such_path(path: str) -> Any:

@@ -19,6 +19,14 @@ IN_A_CREATE = frozenset({
     "user_data", "min_count", "max_count", "return_reservation_id", "security_groups", "description", "tags",
     "trusted_image_certificates", "host", "hypervisor_hostname", "hostname",
 })  # fmt: skip
+IN_A_LIST = frozenset({
+    "user_id", "project_id", "tenant_id", "launch_index", "image_ref", "image", "kernel_id", "ramdisk_id", "hostname", "key_name",
+    "power_state", "vm_state", "task_state", "host", "node", "flavor", "reservation_id", "launched_at", "terminated_at",
+    "availability_zone", "name", "display_name", "description", "display_description", "locked_by", "uuid",
+    "root_device_name", "config_drive", "access_ip_v4", "access_ip_v6", "auto_disk_config", "progress", "sort_key", "sort_dir",
+    "all_tenants", "soft_deleted", "deleted", "status", "changes-since", "changes-before", "ip", "ip6", "created_at", "tags",
+    "tags-any", "not-tags", "not-tags-any", "locked", "limit", "marker",
+})  # fmt: skip
 LONGEST, LONGEST_TAG, LONGEST_USER_DATA = 255, 60, 65535
 MOST_TAGS = 50
 UUID = re.compile(r"[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}")
@@ -53,6 +61,23 @@ def checked_create(body: object, minor: int) -> Row:
     check_tags(server.get("tags") or [])
     _check_networks(server.get("networks"))
     return server
+
+
+def check_list(query: Mapping[str, str], minor: int) -> None:
+    """ApiError 400 for a query that a list of servers does not take; before 2.75 an unknown name is passed over."""
+
+    def bad(name: str, why: str) -> ApiError:
+        return bad_request(f"Invalid input for query parameters {name}. Value: {query[name]}. {why}")
+
+    if not re.fullmatch(r"[0-9]*", query.get("limit", "")):
+        raise bad("limit", f"'{query['limit']}' does not match '^[0-9]*$'")
+    try:
+        re.compile(query.get("name", ""))
+    except re.error as error:
+        raise bad("name", f"'{query['name']}' is not a 'regex'") from error
+    unknown = [name for name in query if name not in IN_A_LIST and not name.startswith("_")]
+    if unknown and minor >= 75:
+        raise bad_request(f"'{unknown[0]}' does not match any of the regexes: '^_'")
 
 
 def _check_networks(networks: object) -> None:

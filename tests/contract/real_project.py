@@ -101,6 +101,7 @@ class _Project:
         password = secrets.token_hex(16)
         people = {"staff": cloud.people["staff"]}
         project = self._add("identity", "projects", "project", {"name": self.name})
+        self.things["project"] = project
         other = self._add("identity", "projects", "project", {"name": f"{self.name}-other"})
         for who, where in (("member", project), ("colleague", project), ("stranger", other)):
             user = self._add("identity", "users", "user", {"name": f"{self.name}-{who}", "password": password})
@@ -116,7 +117,7 @@ class _Project:
         assert cloud.call("compute", "PUT", f"/os-quota-sets/{project}", quota, as_=staff).status == 200
         self._network(project)
         images = cloud.get("image", f"/images?name={IMAGE}", as_=staff)["images"]
-        self.things |= {"image": images[0]["id"], "project": project}
+        self.things["image"] = images[0]["id"]
         cloud.people = people
         cloud.forget_tokens()
 
