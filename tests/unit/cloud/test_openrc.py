@@ -115,7 +115,9 @@ def test_a_missing_secret_and_a_missing_address_are_said() -> None:
 
 
 def test_one_line_may_set_several_and_one_may_use_another() -> None:
-    said = parse("export OS_AUTH_URL=https://a.example/v3 OS_REGION_NAME='R 1'; export OS_PROJECT_NAME=p-${OS_REGION_NAME}\n")
+    said = parse(
+        "export OS_AUTH_URL=https://a.example/v3 OS_REGION_NAME='R 1'; export OS_PROJECT_NAME=p-${OS_REGION_NAME}\n"
+    )
     assert said.values == {"OS_AUTH_URL": "https://a.example/v3", "OS_REGION_NAME": "R 1", "OS_PROJECT_NAME": "p-R 1"}
 
 
