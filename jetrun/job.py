@@ -25,6 +25,7 @@ from jetrun.job_rules import (
     lifetime,
     no_collisions,
     output_dir,
+    self_shelve,
     take_over,
     what_runs,
 )
@@ -90,6 +91,8 @@ class Job:
         boot_s, stage_in_s, stage_out_s, shutdown_s: time set aside for each; the lease must hold them all.
         take_over: ``no``, ``yes``, or ``force`` (also with people logged in, who are warned).
         deadman: arm the switch on the instance.
+        self_shelve: the switch asks the cloud to shelve the instance first, with a credential that the run makes, or with that
+            of the entry of clouds.yaml that is named.
     """
 
     name: str
@@ -111,6 +114,7 @@ class Job:
     shutdown_s: float = 1080.0
     take_over: str = "no"
     deadman: bool = True
+    self_shelve: bool | str = False
     ssh: Ssh = field(default_factory=Ssh)
     email: Email = field(default_factory=Email)
 
@@ -163,6 +167,7 @@ def from_mapping(data: Mapping[str, Any], *, origin: str | Origin) -> Job:
         shutdown_s=shutdown_s,
         take_over=take_over(instance),
         deadman=instance.boolean("deadman", default=True),
+        self_shelve=self_shelve(instance),
         ssh=Ssh(
             user=ssh.text("user"), port=ssh.integer("port", 1, 65535), host=ssh.text("host"), keys=ssh.texts("keys")
         ),
@@ -177,6 +182,8 @@ def to_mapping(job: Job) -> dict[str, Any]:
         "take_over": job.take_over,
         "deadman": job.deadman,
     }
+    if job.self_shelve:
+        instance["self_shelve"] = job.self_shelve
     match job.instance:
         case On(name_or_id=name):
             instance["on"] = name

@@ -20,7 +20,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
     "instance": {
         "on": '"my-instance"', "image": '"Featured-Ubuntu24"', "flavor": '"m3.small"', "network": '"auto"', "key": '"auto"',
         "floating_ip": '"auto"', "security_groups": '["default"]', "name": '"train-1"', "max_lifetime": '"8h"',
-        "take_over": '"yes"', "deadman": "true",
+        "take_over": '"yes"', "deadman": "true", "self_shelve": "true",
     },
     "ssh": {"user": '"exouser"', "port": "22", "host": '"203.0.113.7"', "keys": '["~/.ssh/id_ed25519"]'},
     "email": {"to": '["me@uni.edu"]', "attach": '["results/*.png"]', "when": '"always"'},
@@ -73,6 +73,17 @@ def take_over(given: Table) -> str:
     if isinstance(found, bool):
         return "yes" if found else "no"
     return given.choice("take_over", ["no", "yes", "force"]) or "no"
+
+
+def self_shelve(given: Table) -> bool | str:
+    """Whether the switch gets a credential for shelving the instance, or the name of the entry of clouds.yaml that has it."""
+    found = given.data.get("self_shelve")
+    wish = found if isinstance(found, bool) else given.text("self_shelve") or False
+    if wish and not given.boolean("deadman", default=True):
+        raise given.wrong(
+            "self_shelve", "needs the switch, which deadman = false leaves out", given.line("deadman", "true")
+        )
+    return wish
 
 
 def no_collisions(given: Table, inputs: tuple[str, ...]) -> tuple[str, ...]:

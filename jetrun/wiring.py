@@ -26,6 +26,7 @@ from jetrun.log import RunLog
 
 if TYPE_CHECKING:
     from jetrun.cloud.credentials import CloudChoice
+    from jetrun.cloud.interface import ShelveKeys
     from jetrun.cloud.openstack import OpenStackCloud
 
 
@@ -117,10 +118,25 @@ class House:
             owner=owner(),
             identities=self.identities(job, choice.profile.ssh_key),
             public_key=public_key,
+            shelve_keys=self.shelve_keys(job, choice),
             tell=lambda document: self.tell(run, job, document, log),
         )
         context.clock_skew_s = float((state.cloud or {}).get("clock_skew_s", 0.0))
         return context
+
+    def shelve_keys(self, job: Job, choice: CloudChoice) -> ShelveKeys | None:
+        """Where the instance's own credential comes from, None where the job does without.
+
+        Raises:
+            UsageError: the entry that the job names is not there.
+        """
+        if not job.self_shelve:
+            return None
+        from jetrun.cloud.self_shelve import MintedKeys, OwnKey  # noqa: PLC0415
+
+        keys = MintedKeys(choice) if job.self_shelve is True else OwnKey(self.choose_cloud(job.self_shelve), choice)
+        self._closing.append(keys.close)
+        return keys
 
     def alarms(self) -> list[str]:
         """A sentence for every run whose instance is not proven down: sticky until it is."""

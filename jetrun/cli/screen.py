@@ -39,6 +39,8 @@ _SENTENCES = {
     "instance.up": "instance is ACTIVE",
     "instance.reached": "connected to {host} as {user} (host key: {host_key})",
     "switch.armed": "dead-man's switch armed and read back: powers off by {deadline_at} at the latest",
+    "self_shelve.armed": "the switch can have the instance shelved (credential {id}, until {expires_at}); {risk}",
+    "self_shelve.unavailable": "the switch cannot have the instance shelved: {what}; {instead}",
     "inputs.staged": "inputs are there",
     "script.started": "script started",
     "script.ended": "script ended with exit code {exit_code}",

@@ -18,6 +18,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
+from jetrun.errors import Secret
 from jetrun.guarantee.power import Action, InstanceAction, InstanceId, Observation, RequestId
 
 
@@ -140,6 +141,51 @@ class SshRule:
 
     allowed: bool | None
     groups: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShelveKey:
+    """A credential for one instance's actions, with all that the instance needs to use it on itself.
+
+    Attributes:
+        key_id, secret: of the application credential. name: None for one that the user made.
+        auth_url: Keystone's, with /v3. instance_url: the instance's in Nova.
+        cacert: certificates in PEM to trust beside the system's own, empty for none.
+        expires_at: its end; None for one that has none.
+    """
+
+    key_id: str
+    secret: Secret
+    name: str | None
+    auth_url: str
+    instance_url: str
+    cacert: str
+    expires_at: datetime | None
+
+
+class ShelveKeys(Protocol):
+    """Where credentials for self-shelve come from: made for each run, or one that the user made."""
+
+    @property
+    def makes(self) -> bool:
+        """Whether :meth:`make` leaves something in the cloud that :meth:`remove` must delete."""
+
+    def check(self, instance: InstanceId | None, *, until_at: datetime) -> None:
+        """See that :meth:`make` can work, until *until_at*; *instance* is None before a launch.
+
+        Raises:
+            UsageError: it cannot, with what to do. CloudError: the cloud does not say.
+        """
+
+    def make(self, instance: InstanceId, *, name: str, expires_at: datetime) -> ShelveKey:
+        """A credential for *instance* alone.
+
+        Raises:
+            CloudError: none was made; an ambiguous one may have been: it has that name.
+        """
+
+    def remove(self, instance: InstanceId, *, name: str) -> None:
+        """Delete the credential of that name, and its access rules; nothing for the user's own, or where there is none."""
 
 
 class Cloud(Protocol):

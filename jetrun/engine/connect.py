@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from jetrun.cloud.interface import Address
+from jetrun.engine import self_shelve
 from jetrun.engine.context import RunContext
 from jetrun.errors import CloudError, InstanceInUse, InstanceNotStarted, RemoteError, RemoteRefused, UsageError
 from jetrun.guarantee.lifecycle import Kind
@@ -215,6 +216,7 @@ def arm(context: RunContext, facts: GuestFacts) -> None:
     deadline = reading.deadline_at.isoformat() if reading.deadline_at else None
     context.record(Kind.SWITCH_ARMED, armed=True, deadline_at=deadline, generation=reading.generation)
     context.screen.event("switch.armed", deadline_at=deadline)
+    self_shelve.arm(context)
 
 
 def switch_for(context: RunContext, instance: InstanceId, facts: GuestFacts | None) -> Switch:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
-from jetrun.cloud.interface import Cloud
+from jetrun.cloud.interface import Cloud, ShelveKeys
 from jetrun.engine.clock import Clock
 from jetrun.engine.interrupts import Interrupts
 from jetrun.errors import CloudError, ExitCode, InternalError, JetrunError, RemoteError, Secret
@@ -102,6 +102,7 @@ class RunContext:
         tell: takes the run's document: queues and sends the mail, and adds its state to the document.
         last_seen: the newest observation, for messages.
         reached_at, reconnect_pause_s: when SSH last stood anew (monotonic), and how long to wait before the next time.
+        shelve_keys: where the instance's credential for self-shelve comes from; None where the job does without.
         journal_lost: the journal could not be written; the run goes on to its shutdown without it.
     """
 
@@ -123,6 +124,7 @@ class RunContext:
     public_key: str | None = None
     secrets: Mapping[str, Secret] = field(default_factory=dict)
     tell: Callable[[dict[str, Any]], None]
+    shelve_keys: ShelveKeys | None = None
     last_seen: Observation | None = None
     journal_lost: str = ""
     clock_skew_s: float = 0.0
@@ -243,6 +245,7 @@ _ENDING = frozenset(
         Kind.SHUTDOWN_BEGAN,
         Kind.RECEIPT,
         Kind.LEASE_ENDED,
+        Kind.CREDENTIAL_REMOVED,
         Kind.REPORTED,
         Kind.CLOSED,
         Kind.PHASE,

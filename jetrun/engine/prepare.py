@@ -8,6 +8,7 @@ import shlex
 from datetime import timedelta
 
 from jetrun.cloud.interface import Instance, LaunchWish
+from jetrun.engine import self_shelve
 from jetrun.engine.context import RunContext
 from jetrun.engine.requests import patiently
 from jetrun.errors import CloudError, InstanceNotStarted, UsageError
@@ -60,6 +61,7 @@ def prepare(context: RunContext) -> None:
             )
         case Launch():
             plan_launch(context)
+    self_shelve.check(context)
     _say_worst_case(context)
     context.record(
         Kind.IDENTIFIED,
@@ -83,8 +85,14 @@ def _say_worst_case(context: RunContext) -> None:
         if rate is not None
         else f"{hours:g} h of the instance, at a rate that is unknown here",
         lifetime=duration_text(job.max_lifetime_s),
-        edge="with this machine gone for good and no reaper elsewhere, it is powered off by the deadline, and nobody is told",
+        edge=f"with this machine gone for good and no reaper elsewhere, it is {_unattended(context)} by the deadline, "
+        "and nobody is told",
     )
+
+
+def _unattended(context: RunContext) -> str:
+    """How the instance ends with nobody there."""
+    return "powered off" if context.shelve_keys is None else "shelved by itself, or else powered off,"
 
 
 def resolve(context: RunContext, name: str) -> Instance:

@@ -120,10 +120,21 @@ def document_of(context: RunContext, code: int) -> dict[str, Any]:
         "outputs_problems": outputs.get("problems", []),
         "log_path": str(context.folder / "log"),
         "log_tail": collected_log(context.folder, tail_bytes=TAIL_BYTES),
-        "warnings": [f"the journal was lost during the shutdown: {context.journal_lost}"]
-        if context.journal_lost
-        else [],
+        "warnings": _warnings(context),
     }
+
+
+def _warnings(context: RunContext) -> list[str]:
+    """What a person should know besides."""
+    found = [f"the journal was lost during the shutdown: {context.journal_lost}"] if context.journal_lost else []
+    left, receipt = context.state.credential, context.state.receipt
+    if left is not None and (receipt is None or receipt.verified):
+        name, ends_at = left["name"], left["expires_at"]
+        found.append(
+            f"the application credential {name} could not be removed; it ends by itself at {ends_at}; "
+            f"openstack --os-cloud {context.cloud_name} application credential delete {name}"
+        )
+    return found
 
 
 def _error(context: RunContext) -> dict[str, str] | None:

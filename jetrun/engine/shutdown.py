@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
-from jetrun.engine import claims, launch
+from jetrun.engine import claims, launch, self_shelve
 from jetrun.engine.context import RunContext
 from jetrun.engine.requests import look, sent
 from jetrun.errors import CloudError, RemoteError
@@ -46,6 +46,8 @@ def shut_down(context: RunContext) -> None:
     _write(context, replace(receipt, notes=notes))
     if receipt.verified:
         claims.end(context)
+        # An instance that is not proven down may still shelve itself.
+        self_shelve.end(context)
 
 
 def give_up(context: RunContext) -> None:

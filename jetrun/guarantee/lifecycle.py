@@ -59,6 +59,9 @@ class Kind(StrEnum):
     UP = "instance.up"
     REACHED = "instance.reached"
     SWITCH_ARMED = "switch.armed"
+    CREDENTIAL_INTENDED = "credential.intended"
+    CREDENTIAL_MADE = "credential.made"
+    CREDENTIAL_REMOVED = "credential.removed"
     STAGED_IN = "inputs.staged"
     SCRIPT_INTENDED = "script.intended"
     SCRIPT_STARTED = "script.started"
@@ -93,6 +96,7 @@ class RunState:
         launched: the instance is made by this run. adopted: it was running already, and taken over.
         script_intended: the script may have run, so the disk may hold results.
         trouble: the first error, as the JSON document holds it (code, what, state, next) with ``exit_code``.
+        credential: name, and once known id, of the credential that the run made for its instance; None when it is gone.
         collecting: the script is over; the run was opened again to fetch its outputs.
         untouched: nothing was asked of the instance, or nothing was made.
         stop_cause: why the run was asked to end early (a signal's name, ``cancel``, ``timeout``), empty otherwise.
@@ -126,6 +130,7 @@ class RunState:
     adopted: bool = False
     address: Mapping[str, Any] | None = None
     switch: Mapping[str, Any] | None = None
+    credential: Mapping[str, Any] | None = None
     staged_in: bool = False
     script_intended: bool = False
     script: Mapping[str, Any] | None = None
@@ -258,6 +263,10 @@ def apply(state: RunState, record: Record) -> RunState:
             return replace(state, address=data)
         case Kind.SWITCH_ARMED:
             return replace(state, switch=data)
+        case Kind.CREDENTIAL_INTENDED | Kind.CREDENTIAL_MADE:
+            return replace(state, credential=data)
+        case Kind.CREDENTIAL_REMOVED:
+            return replace(state, credential=None)
         case Kind.STAGED_IN:
             return replace(state, staged_in=True)
         case Kind.SCRIPT_INTENDED:

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from jetrun.cloud.interface import ShelveKey
 from jetrun.errors import InternalError, RemoteError, RemoteUnreachable
 from jetrun.guarantee.power import InstanceId, RunId
 from jetrun.remote import connection as ssh_connection
-from jetrun.remote import deadman, execution, facts, host_keys, programs
+from jetrun.remote import deadman, execution, facts, host_keys, programs, self_shelve
 from jetrun.remote.connection import SshConnection
 from jetrun.remote.host_keys import HostKeyFolder
 from jetrun.remote.interface import (
@@ -128,6 +129,14 @@ class SshRemote:
             RemoteError: it could not be read.
         """
         return deadman.read(self._open)
+
+    def arm_self_shelve(self, key: ShelveKey) -> str:
+        """Give the armed switch of this run a credential: why the cloud does not take it from there, empty when it does.
+
+        Raises:
+            RemoteError: it could not be put there.
+        """
+        return self_shelve.arm(self._open, self._run, key)
 
     def mark_ending(self) -> None:
         """Tell the switch that the run is ending: at the next boot it disarms itself.

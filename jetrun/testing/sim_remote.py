@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from jetrun.cloud.interface import ShelveKey
 from jetrun.devcloud.state import CloudState
 from jetrun.errors import RemoteCommandFailed, RemoteUnreachable
 from jetrun.guarantee.power import InstanceId
@@ -148,6 +149,12 @@ class SimRemote:
             deadline_at=switch.deadline_at if switch else None,
             ticking=guest.switch_state == "armed",
         )
+
+    def arm_self_shelve(self, key: ShelveKey) -> str:
+        """The simulated switch only powers off."""
+        del key
+        self._guest()
+        return ""
 
     def mark_ending(self) -> None:
         """The run is ending."""

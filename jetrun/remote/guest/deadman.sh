@@ -1,7 +1,9 @@
 #!/bin/sh
 # The dead-man's switch of jetrun: powers this instance off when the run that armed it is out of time, or over and forgotten.
 # Needs no network, no credential and no cloud. Installed as /var/lib/jetrun/deadman.sh, run by root once a minute:
-#   deadman.sh tick | loop | status | arm KEY=VALUE... | ending RUN | disarm RUN
+#   deadman.sh tick | loop | status | arm KEY=VALUE... | shelve RUN | ending RUN | disarm RUN
+# With a credential beside it (shelve) it first asks the cloud to shelve the instance, which is cheaper than off. That is a
+# state of its own, bound to this boot and to a time: refused, silent or not done in time, the power goes off as without it.
 # It must never take the machine from a person who started it later. So it keeps a tick on disk, and disarms itself when it finds
 # a gap (the machine was off, suspended or cloned), at the boot after an ending, and on another machine; it fires once, and what
 # it cannot read it leaves alone. A clock set forward by more than the gap looks like a gap, and disarms too.
@@ -14,6 +16,12 @@ units=$root/etc/systemd/system
 notice=$root/etc/motd.d/jetrun
 cron=$root/etc/cron.d/jetrun-deadman
 loop_pid=$root/run/jetrun-deadman.pid
+key=$dir/shelve.json
+asker=$dir/shelve.py
+answer=$root/run/jetrun-shelve
+ask_s=60     # for all that is said to the cloud, one repetition included
+shelve_s=180 # from accepted to off: Nova presses the power button and pulls the plug after 60 s; three times that
+[ -z "$root" ] || ask_s=${JETRUN_ASK_S:-$ask_s}
 systemd=''
 LC_ALL=C
 PATH=$PATH:/usr/sbin:/sbin:/usr/bin:/bin
@@ -53,7 +61,7 @@ load_from() { # $1 file; 1 absent, 2 unreadable
 		esac
 	done 2>/dev/null <"$1"
 	[ "$whole" = yes ] || return 2
-	case $state in armed | ending | spent | disarmed) ;; *) return 2 ;; esac
+	case $state in armed | ending | shelving | spent | disarmed) ;; *) return 2 ;; esac
 	for value in "$generation" "$deadline" "$remaining" "$orphan_s" "$gap_s" "$tick" "$up" "$warned"; do
 		is_number "$value" || return 2
 	done
@@ -107,14 +115,57 @@ stop_ticking() {
 retire() { # $1 why
 	state=disarmed why=$1
 	store
+	rm -f "$key"
 	mkdir -p "${notice%/*}" && printf "jetrun: the dead-man's switch of run %s is disarmed: %s\n" "$run" "$why" >"$notice"
 	stop_ticking
 }
 
 tell() { printf '%s\n' "$1" | wall 2>/dev/null || :; }
 
+ask() { # $1 probe or shelve: what shelve.py says of it, on a line. Never longer than $ask_s, whatever python does
+	command -v python3 >/dev/null 2>&1 || { echo 'there is no python3 here' && return 1; }
+	mkdir -p "${answer%/*}" && rm -f "$answer.code" && : >"$answer" || return 1
+	# Not waited for: a process that hangs in the kernel cannot be killed either.
+	(
+		python3 -I "$asker" "$1" "$key" "$ask_s" >"$answer" 2>&1
+		echo $? >"$answer.new" && mv -f "$answer.new" "$answer.code"
+	) </dev/null >/dev/null 2>&1 9>&- &
+	asking=$!
+	read -r began _ </proc/uptime
+	until [ -e "$answer.code" ]; do
+		read -r by_now _ </proc/uptime
+		if [ $((${by_now%%.*} - ${began%%.*})) -gt "$ask_s" ]; then
+			kill -9 "$asking" 2>/dev/null
+			echo "no answer within $ask_s s"
+			return 1
+		fi
+		sleep 0.2 2>/dev/null || sleep 1
+	done
+	if [ -s "$answer" ]; then tail -n 1 "$answer"; else echo "no answer within $ask_s s"; fi
+	read -r code <"$answer.code" && [ "$code" = 0 ]
+}
+
 fire() { # $1 why
+	why=$1
+	if [ -e "$key" ]; then
+		state=shelving remaining=$shelve_s
+		# Without room for the word the next boot could not know that this was done: then only the power goes.
+		if store; then
+			tell "jetrun: asking the cloud to shelve this instance: $1"
+			sync
+			if said=$(ask shelve); then
+				rm -f "$key"
+				return
+			fi
+			why="$why; not shelved: $said"
+		fi
+	fi
+	power_off "$why"
+}
+
+power_off() { # $1 why
 	state=spent why=$1
+	rm -f "$key"
 	# Spent before the power goes. Without room for the word, without the file: either way it cannot fire again.
 	store || rm -f "$file" || :
 	tell "jetrun: powering off now: $1"
@@ -152,7 +203,7 @@ do_tick() {
 	load
 	case $? in 1) return ;; 2) echo "jetrun: $file cannot be read; nothing is done" >&2 && return ;; esac
 	if [ -n "$uuid" ] && [ -n "$uuid_now" ] && [ "$uuid" != "$uuid_now" ]; then
-		case $state in armed | ending) retire "this is another machine than $uuid" ;; *) stop_ticking ;; esac
+		case $state in armed | ending | shelving) retire "this is another machine than $uuid" ;; *) stop_ticking ;; esac
 		return
 	fi
 	case $state in spent | disarmed) stop_ticking && return ;; esac
@@ -160,6 +211,7 @@ do_tick() {
 	if [ "$gap" -gt "$gap_s" ]; then retire "no tick for $gap s: the machine was off or suspended" && return; fi
 	if [ "$boot" != "$boot_now" ]; then
 		if [ "$state" = ending ]; then retire "booted again after the run's end" && return; fi
+		if [ "$state" = shelving ]; then retire "booted again after the cloud was asked to shelve it" && return; fi
 		spent_s=$gap
 		# A clock that went back over the boot: at least the time since it counts.
 		if [ "$up_now" -lt "$up" ] && [ "$up_now" -gt "$spent_s" ]; then spent_s=$up_now; fi
@@ -170,7 +222,9 @@ do_tick() {
 	remaining=$((remaining - spent_s))
 	[ "$remaining" -ge 0 ] || remaining=0
 	tick=$now up=$up_now boot=$boot_now
-	if [ "$now" -ge "$deadline" ]; then
+	if [ "$state" = shelving ]; then
+		if [ "$remaining" -gt 0 ]; then store; else power_off "$why; not shelved within $shelve_s s"; fi
+	elif [ "$now" -ge "$deadline" ]; then
 		fire "the lease of run $run is over"
 	elif [ "$remaining" -le 0 ]; then
 		fire "the time of run $run is used up"
@@ -247,7 +301,7 @@ do_loop() {
 		(lock && do_tick)
 		look
 		load
-		case $?-$state in 0-armed | 0-ending) sleep "$tick_s" ;; 2-*) sleep 60 ;; *) break ;; esac
+		case $?-$state in 0-armed | 0-ending | 0-shelving) sleep "$tick_s" ;; 2-*) sleep 60 ;; *) break ;; esac
 	done
 	rm -f "$loop_pid"
 }
@@ -283,9 +337,19 @@ do_arm() {
 		*) return 5 ;;
 		esac
 	done
-	rm -f "$notice"
+	rm -f "$notice" "$key"
 	store || { rm -f "$spare" && return 6; }
 	start_ticking
+}
+
+do_shelve() { # $1 run: the credential that lies in $key.new is this switch's; says whether the cloud takes it
+	look
+	if ! load || [ "$state-$run" != "armed-$1" ]; then
+		rm -f "$key.new"
+		return 4
+	fi
+	chmod 0600 "$key.new" && mv -f "$key.new" "$key" && settle "$dir" || return 6
+	if said=$(ask probe); then echo shelve=ready; else echo "shelve=$said"; fi
 }
 
 change() { # $1 run, $2 new state: only of a switch that is this run's
@@ -294,7 +358,11 @@ change() { # $1 run, $2 new state: only of a switch that is this run's
 	[ "$run" = "$1" ] || return 4
 	case $2-$state in
 	ending-armed) state=ending && store ;;
-	disarmed-armed | disarmed-ending) state=disarmed why='by its own run' && store && stop_ticking ;;
+	disarmed-armed | disarmed-ending | disarmed-shelving)
+		state=disarmed why='by its own run'
+		rm -f "$key"
+		store && stop_ticking
+		;;
 	esac
 }
 
@@ -317,10 +385,11 @@ tick)
 	do_tick
 	exit 0
 	;;
-arm | ending | disarm)
+arm | shelve | ending | disarm)
 	lock || exit 7
 	case $command in
 	arm) do_arm "$@" ;;
+	shelve) do_shelve "$1" ;;
 	ending) change "$1" ending ;;
 	disarm) change "$1" disarmed ;;
 	esac
