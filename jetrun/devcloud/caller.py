@@ -13,6 +13,12 @@ from jetrun.devcloud.errors import ApiError
 DOMAIN = {"id": "default", "name": "Default"}
 """The only one."""
 
+ASSUMED = (
+    "The server could not comply with the request since it is either malformed or otherwise incorrect. The client is assumed "
+    "to be in error."
+)
+"""How many of Keystone's 400s end."""
+
 METHODS = frozenset({"POST", "GET", "HEAD", "PATCH", "PUT", "DELETE"})
 """What an access rule can name. Source: Keystone 22, application_credential/schema.py."""
 
@@ -84,7 +90,7 @@ def new_credential(caller: Caller, wish: Mapping[str, Any], now: datetime) -> di
         "expires_at": _end(wish.get("expires_at"), now),
         "unrestricted": bool(wish.get("unrestricted")),
         "roles": [{"id": role, "name": role, "domain_id": None} for role in sorted(wanted)],
-        "access_rules": [_rule(one) for one in wish.get("access_rules") or []],
+        "access_rules": [_rule(number, one) for number, one in enumerate(wish.get("access_rules") or [])],
     }
 
 
@@ -97,16 +103,19 @@ def _end(text: object, now: datetime) -> str | None:
     except ValueError as error:
         raise _bad("Timestamp not in expected format.") from error
     if at <= now:
-        raise _bad("The 'expires_at' must not be before now.")
+        raise _bad(f"The 'expires_at' must not be before now. {ASSUMED}")
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")
 
 
-def _rule(wish: Mapping[str, Any]) -> dict[str, str]:
+def _rule(number: int, wish: Mapping[str, Any]) -> dict[str, str]:
     """An access rule that is asked for; one that is named by its id only is left to whoever keeps them."""
     if set(wish) == {"id"}:
         return {"id": str(wish["id"])}
     rule = {key: str(wish.get(key, "")) for key in ("service", "method", "path")}
-    if rule["method"] not in METHODS or not rule["path"].startswith("/") or not rule["service"]:
+    if rule["method"] not in METHODS:
+        words = f"'{rule['method']}' does not match '^(POST|GET|HEAD|PATCH|PUT|DELETE)$'"
+        raise _bad(f"Invalid input for field 'access_rules/{number}/method': {words}")
+    if not rule["path"].startswith("/") or not rule["service"]:
         raise _bad(f"Invalid input for field 'access_rules': {rule} is not valid")
     return rule
 
@@ -158,8 +167,7 @@ def expected(attribute: str, target: str) -> ApiError:
     return ApiError(
         400,
         "Bad Request",
-        f"Expecting to find {attribute} in {target}. The server could not comply with the request since it is either "
-        "malformed or otherwise incorrect. The client is assumed to be in error.",
+        f"Expecting to find {attribute} in {target}. {ASSUMED}",
     )
 
 

@@ -10,7 +10,7 @@ from jetrun.devcloud.api import Answer, Call, Route, only
 from jetrun.devcloud.errors import ApiError
 from jetrun.devcloud.http_versions import documents
 from jetrun.devcloud.network_filters import check_tags, selected
-from jetrun.devcloud.network_ports import bad_request, shown_port
+from jetrun.devcloud.network_ports import FIELDS, bad_request, shown_port
 
 Row = dict[str, Any]
 Handler = Callable[[Call], Answer]
@@ -123,7 +123,7 @@ def _list(call: Call, plural: str) -> Answer:
     if table == "groups":
         network.ensure_default_group(call.caller.project_id)
     rows = [_shown(call, row) for row in network.visible(call.caller, getattr(network, table))]
-    rows = [only(row, call.lists) for row in selected(rows, call.lists)]
+    rows = [only(row, call.lists) for row in selected(rows, call.lists, among=FIELDS if table == "ports" else ())]
     return 200, {plural.replace("-", "_"): rows}
 
 

@@ -18,12 +18,20 @@ TAGS = frozenset({"tags", "tags-any", "not-tags", "not-tags-any"})
 NOT_FILTERS = frozenset({"fields", "limit", "marker", "page_reverse", "sort_key", "sort_dir"})
 
 
-def selected(rows: Iterable[Row], query: Mapping[str, list[str]]) -> list[Row]:
+def selected(rows: Iterable[Row], query: Mapping[str, list[str]], *, among: Iterable[str] = ()) -> list[Row]:
     """The rows that have what *query* wants: those after ``marker``, ``limit`` of them at most.
+
+    Args:
+        among: fields that there are, also where no row is there to show them.
 
     Raises:
         ApiError: 400 for a filter that there is none of.
     """
+    rows, fields = list(rows), set(among)
+    fields.update(*rows)
+    unknown = [key for key in query if key not in fields and key not in TAGS and key not in NOT_FILTERS]
+    if unknown and fields:
+        raise bad_request(f"{unknown} is invalid attribute for filtering")
     found = [row for row in rows if _fits(row, query)]
     keys = [row["id"] for row in found]
     marker, limit = query.get("marker", [""])[0], query.get("limit", [""])[0]
@@ -33,9 +41,6 @@ def selected(rows: Iterable[Row], query: Mapping[str, list[str]]) -> list[Row]:
 
 def _fits(row: Row, query: Mapping[str, list[str]]) -> bool:
     """Whether *row* has what the query wants."""
-    unknown = [key for key in query if key not in row and key not in TAGS and key not in NOT_FILTERS]
-    if unknown:
-        raise bad_request(f"{unknown} is invalid attribute for filtering")
     for key, values in query.items():
         if key in NOT_FILTERS:
             continue

@@ -32,6 +32,12 @@ HIDDEN = frozenset({"made_by_nova"})
 STAFF = frozenset({"binding:host_id", "binding:profile"})
 """Shown to the staff only."""
 
+FIELDS = WRITABLE | ADMINS | {
+    "id", "network_id", "project_id", "tenant_id", "status", "tags", "revision_number", "fixed_ips", "created_at", "updated_at",
+    "extra_dhcp_opts",
+}  # fmt: skip
+"""Of every port."""
+
 LONGEST = 255
 """Of a name, a description and a device's id. Source: neutron_lib.db.constants."""
 
@@ -122,7 +128,7 @@ def _check_lengths(row: Mapping[str, Any]) -> None:
 
 def _disallowed(action: str, key: str) -> ApiError:
     """Neutron's 403."""
-    words = f"(rule:{action} and (rule:{action}:{key})) is disallowed by policy"
+    words = f"(rule:{action} and rule:{action}:{key}) is disallowed by policy"
     return ApiError(403, "PolicyNotAuthorized", words)
 
 
