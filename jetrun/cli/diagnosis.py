@@ -14,6 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jetrun.cloud.interface import command
 from jetrun.errors import CloudError, MailError, UsageError
 from jetrun.guarantee.constants import DEFAULT_MAX_LIFETIME_S
 
@@ -126,7 +127,7 @@ def _instance(choice: CloudChoice, adapter: OpenStackCloud, name: str) -> Iterat
     found = adapter.find_instances(name)
     if len(found) != 1:
         what = f"{len(found)} instances are named {name!r}"
-        yield Finding(level="red", what=what, next=f"openstack --os-cloud {choice.name} server list")
+        yield Finding(level="red", what=what, next=f"{command(choice.name)} server list")
         return
     one = found[0]
     read = one.observation
@@ -137,7 +138,7 @@ def _instance(choice: CloudChoice, adapter: OpenStackCloud, name: str) -> Iterat
         yield Finding(
             level="red",
             what="it is locked: every action would be refused",
-            next=f"openstack --os-cloud {choice.name} server unlock {one.id}",
+            next=f"{command(choice.name)} server unlock {one.id}",
         )
     if read.status == "SHELVED" and read.has_host is False:
         yield Finding(
@@ -158,7 +159,7 @@ def _instance(choice: CloudChoice, adapter: OpenStackCloud, name: str) -> Iterat
         yield Finding(
             level="red",
             what=f"no rule of its security groups ({', '.join(rule.groups) or 'none'}) lets SSH in",
-            next=f"openstack --os-cloud {choice.name} {create}",
+            next=f"{command(choice.name)} {create}",
         )
     elif rule.allowed:
         yield Finding(level="green", what=f"security groups let SSH in: {', '.join(rule.groups)}")

@@ -6,6 +6,7 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
+from jetrun.cloud.interface import command
 from jetrun.errors import ExitCode, UsageError
 from jetrun.guarantee.lifecycle import Kind
 from jetrun.guarantee.power import Disposition, RunId, is_down
@@ -51,7 +52,7 @@ def verify_instance(house: House, name: str, cloud: str | None, *, as_json: bool
     found = adapter.find_instances(name)
     if len(found) != 1:
         what = f"{len(found)} instances, and no run, are named {name!r} in cloud {choice.name}"
-        raise UsageError(code="unknown-instance", what=what, next=f"openstack --os-cloud {choice.name} server list")
+        raise UsageError(code="unknown-instance", what=what, next=f"{command(choice.name)} server list")
     first = adapter.observe(found[0].id)
     house.clock.sleep(choice.profile.bounds.verify_gap_s)
     last = adapter.observe(found[0].id)

@@ -15,6 +15,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from jetrun.cloud import sources
+from jetrun.cloud.cloud_files import check_read, searched
+from jetrun.cloud.interface import OPENRC
 from jetrun.cloud.profiles import Profile, profile_for
 from jetrun.errors import UsageError
 
@@ -59,7 +61,7 @@ def choose(
         UsageError: none or several could be meant, or its entry cannot be used.
     """
     source = sources.from_environment(environ)
-    if wanted is not None and wanted.startswith(sources.OPENRC):
+    if wanted is not None and wanted.startswith(OPENRC):
         source = sources.from_openrc(wanted, environ, ask)
     with source.in_force():
         return _chosen(wanted, source)
@@ -73,12 +75,12 @@ def _chosen(wanted: str | None, source: sources.Source) -> CloudChoice:
     from openstack.exceptions import SDKException  # noqa: PLC0415
 
     environ = source.environ
-    searched = _searched(files.CONFIG_FILES, environ, "OS_CLIENT_CONFIG_FILE")
+    places = searched(files.CONFIG_FILES, environ, "OS_CLIENT_CONFIG_FILE")
     try:
         loader = openstack.config.OpenStackConfig(app_name="jetrun")
-        _check_read(searched, loader.config_filename)
-        secret = _searched(files.SECURE_FILES, environ, "OS_CLIENT_SECURE_FILE")
-        _check_read(secret, loader.secure_config_filename)
+        check_read(places, loader.config_filename)
+        secret = searched(files.SECURE_FILES, environ, "OS_CLIENT_SECURE_FILE")
+        check_read(secret, loader.secure_config_filename)
         name = "envvars" if source.openrc else _name(wanted, environ, loader)
         where = source.where if name == "envvars" else f"{loader.config_filename}: {name}"
         _check_scope(loader.cloud_config["clouds"][name], where, from_environment=name == "envvars")
@@ -100,7 +102,7 @@ def _chosen(wanted: str | None, source: sources.Source) -> CloudChoice:
         profile=_profile(own or {}, auth, where),
         auth_type=kind,
         can_be_reloaded=(name != "envvars" or source.is_whole) and bool(auth.get(SECRETS.get(kind, ""))),
-        warnings=(*source.warnings, *_warnings(searched, loader.config_filename)),
+        warnings=(*source.warnings, *_warnings(places, loader.config_filename)),
     )
 
 
@@ -131,50 +133,6 @@ def _clear_login(loader: Any, name: str) -> Any:
         region = loader.get_one(cloud=name, auth_type="v3password")
     region.config["status_code_retries"] = region.config["connect_retries"] = 0
     return region
-
-
-def _searched(usual: Sequence[str], environ: Mapping[str, str], variable: str) -> list[Path]:
-    """The files that are looked for, in order; the one that the environment names must be there.
-
-    Raises:
-        UsageError: it is not.
-    """
-    named = environ.get(variable)
-    if named and not Path(named).exists():
-        raise UsageError(
-            code="cloud-config-missing",
-            what=f"{variable} names {named}, which does not exist",
-            next=f"unset {variable}",
-        )
-    return [*([Path(named)] if named else []), *map(Path, usual)]
-
-
-def _check_read(searched: Sequence[Path], used: str | None) -> None:
-    """The first file that exists is the one that was used.
-
-    Raises:
-        UsageError: it was passed over because it cannot be read, or is no YAML.
-    """
-    first = next((path for path in searched if path.exists()), None)
-    if first is None or (used is not None and Path(used) == first):
-        return
-    raise UsageError(code="cloud-config-unreadable", what=f"{first} {_flaw(first)}", next=f"ls -l {first}")
-
-
-def _flaw(path: Path) -> str:
-    """What is wrong with a file of settings: the place, never its text, which may be a password."""
-    import yaml  # type: ignore[import-untyped]  # noqa: PLC0415 - openstacksdk's own, without types
-
-    try:
-        yaml.safe_load(path.read_text())
-    except OSError as error:
-        return f"cannot be read: {error.strerror}"
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        return f"is no YAML: line {mark.line + 1 if mark else '?'}: {error.problem}"
-    except (yaml.YAMLError, ValueError):
-        return "is no YAML"
-    return "cannot be used"
 
 
 def _name(wanted: str | None, environ: Mapping[str, str], loader: Any) -> str:

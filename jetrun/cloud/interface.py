@@ -12,6 +12,7 @@ Every method raises only :class:`~jetrun.errors.CloudError`'s three kinds:
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,6 +21,16 @@ from typing import Protocol
 
 from jetrun.errors import Secret
 from jetrun.guarantee.power import Action, InstanceAction, InstanceId, Observation, RequestId
+
+OPENRC = "openrc:"
+"""Begins the name of a cloud that is an openrc file; the rest is its path."""
+
+
+def command(cloud: str) -> str:
+    """The ``openstack`` command for *cloud*, for a person to paste the rest behind."""
+    if cloud.startswith(OPENRC):
+        return f". {shlex.quote(cloud.removeprefix(OPENRC))} && openstack"
+    return "openstack" if cloud == "envvars" else f"openstack --os-cloud {shlex.quote(cloud)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

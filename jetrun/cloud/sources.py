@@ -10,11 +10,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from jetrun.cloud.interface import OPENRC
 from jetrun.cloud.openrc import Openrc, OpenrcError, parse
 from jetrun.errors import UsageError
-
-OPENRC = "openrc:"
-"""Begins the name of a cloud that is an openrc file; the rest is its path. A run's journal keeps the name, never a secret."""
 
 _FILES = ("OS_CLIENT_CONFIG_FILE", "OS_CLIENT_SECURE_FILE")
 _asked: dict[str, str] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from jetrun.cloud.interface import command
 from jetrun.engine import claims, launch
 from jetrun.engine.context import RunContext
 from jetrun.engine.requests import look, patiently, sent
@@ -98,7 +99,7 @@ def _in_use(context: RunContext, why: str) -> InstanceInUse:
         what=f"instance {context.state.instance_name} ({context.instance}): {why}",
         state=context.describe_state(),
         next="add --take-over to use it and bring it down afterwards, or bring it down first: "
-        f"openstack --os-cloud {context.cloud_name} server shelve {context.instance}",
+        f"{command(context.cloud_name)} server shelve {context.instance}",
     )
 
 
@@ -121,12 +122,12 @@ def _not_up(context: RunContext, reason: wake.NotUp, request_id: RequestId | Non
         return _in_use(context, "somebody else started it meanwhile")
     cloud = context.cloud_name
     nexts = {
-        wake.NotUp.LOCKED: f"openstack --os-cloud {cloud} server unlock {context.instance}",
-        wake.NotUp.FORBIDDEN: f"openstack --os-cloud {cloud} quota show --usage",
+        wake.NotUp.LOCKED: f"{command(cloud)} server unlock {context.instance}",
+        wake.NotUp.FORBIDDEN: f"{command(cloud)} quota show --usage",
         wake.NotUp.CREDENTIALS: "jetrun doctor",
         wake.NotUp.UNREACHABLE: "jetrun doctor",
         wake.NotUp.NO_CAPACITY: f"run the same command later; the cloud's record: "
-        f"openstack --os-cloud {cloud} server event list {context.instance}",
+        f"{command(cloud)} server event list {context.instance}",
     }
     blamed = f"; request {request_id}" if request_id else ""
     fault = _fault(context)
@@ -134,7 +135,7 @@ def _not_up(context: RunContext, reason: wake.NotUp, request_id: RequestId | Non
         code=reason.value,
         what=f"instance {context.state.instance_name} ({context.instance}): {_WHY[reason]}{fault}{blamed}",
         state=context.describe_state(),
-        next=nexts.get(reason, f"openstack --os-cloud {cloud} server show {context.instance}"),
+        next=nexts.get(reason, f"{command(cloud)} server show {context.instance}"),
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from jetrun.cloud.interface import Cloud, LeasePort
+from jetrun.cloud.interface import Cloud, LeasePort, command
 from jetrun.engine.context import RunContext, lease_dict
 from jetrun.engine.requests import patiently
 from jetrun.errors import CloudAmbiguous, CloudError, CloudPermanent, InstanceInUse, InstanceNotStarted
@@ -85,7 +85,7 @@ def grant(context: RunContext) -> None:
         raise InstanceNotStarted(
             code="no-port",
             what=f"instance {context.instance} has no network port, so that it can neither hold a lease nor be reached",
-            next=f"openstack --os-cloud {context.cloud_name} port list --server {context.instance}",
+            next=f"{command(context.cloud_name)} port list --server {context.instance}",
         )
     held = _held(context, port)
     mine = own_lease(context)
@@ -114,7 +114,7 @@ def _held(context: RunContext, port: LeasePort) -> Lease | None:
             code="lease-unreadable",
             what=f"the port of instance {context.instance} holds a lease of another version: {port.description!r}",
             state=context.describe_state(),
-            next=f"openstack --os-cloud {context.cloud_name} port show {port.port_id}",
+            next=f"{command(context.cloud_name)} port show {port.port_id}",
         ) from error
     if held is None or held.run == context.run:
         return held

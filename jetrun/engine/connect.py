@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jetrun.cloud.interface import Address
+from jetrun.cloud.interface import Address, command
 from jetrun.engine import self_shelve
 from jetrun.engine.context import RunContext
 from jetrun.errors import CloudError, InstanceInUse, InstanceNotStarted, RemoteError, RemoteRefused, UsageError
@@ -135,14 +135,16 @@ def _unreachable(context: RunContext, hosts: Sequence[str], last: RemoteError | 
     port = context.job.ssh.port or context.profile.ssh_port
     cause = last.what if last is not None else "it has no address"
     where = ", ".join(hosts) or "no address"
-    following = f"openstack --os-cloud {context.cloud_name} console log show {context.instance}"
+    following = f"{command(context.cloud_name)} console log show {context.instance}"
     try:
         rule = context.cloud.ssh_rule(context.instance, port)
         if rule.allowed is False:
             groups = ", ".join(rule.groups) or "none"
             cause += f"; no rule of its security groups ({groups}) lets TCP port {port} in"
             group = rule.groups[0] if rule.groups else "default"
-            following = f"openstack --os-cloud {context.cloud_name} security group rule create --protocol tcp --dst-port {port} {group}"
+            following = (
+                f"{command(context.cloud_name)} security group rule create --protocol tcp --dst-port {port} {group}"
+            )
     except CloudError as error:
         context.screen.event("security_group.unread", what=error.what)
     return InstanceNotStarted(

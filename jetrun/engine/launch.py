@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from jetrun.cloud.interface import Instance, LeasePort
+from jetrun.cloud.interface import Instance, LeasePort, command
 from jetrun.engine import claims
 from jetrun.engine.context import RunContext, lease_dict
 from jetrun.engine.prepare import launch_name, wish
@@ -55,7 +55,7 @@ def create(context: RunContext) -> None:
             code="create-lost",
             what="the answer to the create request was lost, and no instance of this run appeared",
             state=f"no instance carries the tag jetrun-run-{context.run} after {context.bounds.settle_s:.0f} s",
-            next=f"openstack --os-cloud {context.cloud_name} server list --tags jetrun-run-{context.run}",
+            next=f"{command(context.cloud_name)} server list --tags jetrun-run-{context.run}",
         )
     _created(context, found.id, None, plan.flavor, plan.vcpus)
 

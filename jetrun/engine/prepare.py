@@ -7,7 +7,7 @@ import hashlib
 import shlex
 from datetime import timedelta
 
-from jetrun.cloud.interface import Instance, LaunchWish
+from jetrun.cloud.interface import Instance, LaunchWish, command
 from jetrun.engine import self_shelve
 from jetrun.engine.context import RunContext
 from jetrun.engine.requests import patiently
@@ -111,7 +111,7 @@ def resolve(context: RunContext, name: str) -> Instance:
                 what=f"instance.on: no instance {name!r} in this project; there are: {', '.join(near) or 'none'}",
                 next=f"--on {shlex.quote(near[0])}   (or on = {toml_text(near[0])} in the job file)"
                 if near
-                else f"openstack --os-cloud {context.cloud_name} server list",
+                else f"{command(context.cloud_name)} server list",
             )
     except CloudError as error:
         raise UsageError(code=error.code, what=error.what, next=error.next) from error

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
+from jetrun.cloud.interface import command
 from jetrun.engine.context import RunContext
 from jetrun.engine.execute import collected_log
 from jetrun.errors import ExitCode
@@ -132,7 +133,7 @@ def _warnings(context: RunContext) -> list[str]:
         name, ends_at = left["name"], left["expires_at"]
         found.append(
             f"the application credential {name} could not be removed; it ends by itself at {ends_at}; "
-            f"openstack --os-cloud {context.cloud_name} application credential delete {name}"
+            f"{command(context.cloud_name)} application credential delete {name}"
         )
     return found
 
@@ -159,11 +160,11 @@ def _error(context: RunContext) -> dict[str, str] | None:
 
 
 _ADVICE = {
-    "locked": "openstack --os-cloud {cloud} server unlock {instance} && jetrun verify {run}",
+    "locked": "{openstack} server unlock {instance} && jetrun verify {run}",
     "stuck": "ask the cloud's staff to reset the state of {instance} (request {request}), then: jetrun verify {run}",
     "corrupt-shelve": "ask the cloud's staff to shelve-offload {instance} (request {request}), then: jetrun verify {run}",
     "not-offloaded": "jetrun verify {run}   (if SHELVED costs nothing on this cloud: shelved_is_down = true in its profile)",
-    "gone": "openstack --os-cloud {cloud} server show {instance}   (deleted by somebody, or another project's credential)",
+    "gone": "{openstack} server show {instance}   (deleted by somebody, or another project's credential)",
     "somebody-elses": "somebody started it after this run; leave it to them, or: jetrun verify {run} --take-over",
 }
 
@@ -173,13 +174,15 @@ def unverified_error(context: RunContext, receipt: Receipt) -> dict[str, str]:
     state = context.state
     rate = context.profile.rate_per_hour(state.flavor, state.vcpus, receipt.status or "ACTIVE")
     price = f"; it costs {rate:g} {context.profile.unit}/h" if rate is not None else "; its cost is unknown"
-    advice = _ADVICE.get(receipt.reason, "openstack --os-cloud {cloud} server shelve {instance} && jetrun verify {run}")
-    request = receipt.request_ids[-1] if receipt.request_ids else "none"
+    advice = _ADVICE.get(receipt.reason, "{openstack} server shelve {instance} && jetrun verify {run}")
+    request = receipt.blamed or (receipt.request_ids[-1] if receipt.request_ids else "none")
     return {
         "code": f"shutdown-unverified-{receipt.reason}",
         "what": f"instance {state.instance_name} ({state.instance}) is not proven down: {receipt.reason}",
         "state": context.describe_state() + price,
-        "next": advice.format(cloud=context.cloud_name, instance=state.instance, run=context.run, request=request),
+        "next": advice.format(
+            openstack=command(context.cloud_name), instance=state.instance, run=context.run, request=request
+        ),
     }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from jetrun.cloud.interface import command
 from jetrun.engine.acquire import acquire
 from jetrun.engine.connect import connect
 from jetrun.engine.context import Interrupted, RunContext
@@ -99,5 +100,5 @@ def _describe(context: RunContext) -> str:
         return f"jetrun is in phase {context.state.phase}; nothing was started yet."
     return (
         f"jetrun is in phase {context.state.phase}; {name} is {context.describe_state()}. It goes on until that is proven down.\n"
-        f"By hand: openstack --os-cloud {context.cloud_name} server shelve {context.state.instance}"
+        f"By hand: {command(context.cloud_name)} server shelve {context.state.instance}"
     )

@@ -171,7 +171,9 @@ def _sleep(context: RunContext, seconds: float) -> None:
         left -= piece
 
 
-def _unproven(context: RunContext, reason: ladder.Reason, *, began_at: datetime, blamed: str | None = None) -> Receipt:
+def _unproven(
+    context: RunContext, reason: ladder.Reason, *, began_at: datetime, blamed: RequestId | None = None
+) -> Receipt:
     """A receipt that says that the instance is not proven down."""
     seen = context.last_seen
     disposition = Disposition((context.state.shutdown or {})["disposition"])
@@ -184,6 +186,7 @@ def _unproven(context: RunContext, reason: ladder.Reason, *, began_at: datetime,
         request_ids=_request_ids(context),
         observations=(seen,) if seen is not None else (),
         reason=reason.value,
+        blamed=blamed,
         gap_s=context.bounds.verify_gap_s,
         shelved_is_down=context.profile.shelved_is_down,
         notes=(f"name this request to the cloud's staff: {blamed}",) if blamed else (),

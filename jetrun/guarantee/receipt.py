@@ -21,6 +21,7 @@ class Receipt:
         status: the last one read, None when nothing could be read.
         reason: why not verified (a word of ``ladder.Reason``), empty when verified.
         request_ids: this run's requests about the instance, oldest first.
+        blamed: the request to name to the cloud's staff, where one is to blame.
         gap_s: the gap between the two reads that was demanded.
         notes: sentences for people: a fallback, leftovers that could not be removed.
     """
@@ -33,6 +34,7 @@ class Receipt:
     request_ids: tuple[RequestId, ...] = ()
     observations: tuple[Observation, ...] = ()
     reason: str = ""
+    blamed: RequestId | None = None
     gap_s: float = 5.0
     shelved_is_down: bool = False
     notes: tuple[str, ...] = ()
@@ -76,6 +78,7 @@ class Receipt:
                 for read in self.observations
             ],
             "reason": self.reason,
+            "blamed_request_id": self.blamed,
             "gap_s": self.gap_s,
             "shelved_is_down": self.shelved_is_down,
             "notes": list(self.notes),
@@ -107,6 +110,7 @@ def from_dict(data: Mapping[str, Any]) -> Receipt:
             for read in reads
         ),
         reason=data["reason"],
+        blamed=RequestId(data["blamed_request_id"]) if data.get("blamed_request_id") else None,
         gap_s=data["gap_s"],
         shelved_is_down=data["shelved_is_down"],
         notes=tuple(data["notes"]),
