@@ -110,7 +110,7 @@ def survives_a_reboot(host: str, machine: Machine) -> None:
     inside(host, "sudo systemctl reboot")
     truth.eventually(lambda: inside(host, "cat /proc/sys/kernel/random/boot_id").stdout not in {"", boot}, 60)
     after = switch(host)
-    for key in ("state", "deadline_at", "run", "generation"):
+    for key in ("state", "deadline", "run", "generation"):
         assert after[key] == before[key], (before, after)
     assert machine.id in truth.running()
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
-import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -121,17 +121,18 @@ class Service:
             return
         if self.log.exists():
             self.log.replace(self.log.with_suffix(".log.1"))
-        with self.log.open("wb") as out:
-            process = subprocess.Popen(
-                self.command,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                start_new_session=True,
-                cwd="/",
-                env={"PATH": place.PATH, "LC_ALL": "C.UTF-8", "HOME": str(place.STATE), **self.environ},
-            )
-        Recorded.note(self.name, process.pid)
+        environment = {"PATH": place.PATH, "LC_ALL": "C.UTF-8", "HOME": str(place.STATE), **self.environ}
+        output = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        wires = [(os.POSIX_SPAWN_DUP2, nothing, 0), (os.POSIX_SPAWN_DUP2, output, 1), (os.POSIX_SPAWN_DUP2, output, 2)]
+        program = shutil.which(self.command[0], path=environment["PATH"])
+        if program is None:
+            raise ServiceError(f"{self.name}: there is no program {self.command[0]}")
+        # It outlives whoever starts it, a test among them, so no object of this process stands for it.
+        pid = os.posix_spawn(program, self.command, environment, file_actions=wires, setsid=True)
+        os.close(output)
+        os.close(nothing)
+        Recorded.note(self.name, pid)
 
     def stop(self, patience_s: float = 15) -> None:
         """Ends it and its session: asked first, then made."""
