@@ -35,7 +35,7 @@ def routes() -> list[Route]:
 
 
 def check_mapped(call: Call) -> None:
-    """Nova's 404 for an instance that never was, where it looks for its cell first."""
+    """Nova's 404 for an instance that never was, where it looks for its cell first: at start, stop and tags."""
     if call.path["key"] not in call.cloud.nova.servers:
         raise not_found(f"Instance {call.path['key']} has no mapping to a cell.")
 
@@ -48,7 +48,8 @@ def _act(call: Call) -> Answer:
     nova, key, about = call.cloud.nova, call.path["key"], {"request_id": call.request_id, "now": call.now}
     if word not in {*ACTIONS, *HANDLERS}:
         raise bad_request(f"There is no such action: {word}")
-    check_mapped(call)
+    if word in {"os-start", "os-stop"}:
+        check_mapped(call)
     if word in ACTIONS:
         nova.act(call.caller, key, ACTIONS[word], request_id=call.request_id, now=call.now)
         return 202, None

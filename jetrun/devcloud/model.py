@@ -18,7 +18,7 @@ from jetrun.devcloud.errors import ApiError, bad_request, conflict, forbidden, n
 from jetrun.devcloud.faults import FaultBook
 from jetrun.devcloud.images import ImageModel
 from jetrun.devcloud.network import NetworkModel
-from jetrun.devcloud.resources import check_quota, plug, wanted_image
+from jetrun.devcloud.resources import check_quota, wanted_image, wanted_networks
 from jetrun.devcloud.rules import Timings, refusal
 from jetrun.devcloud.server_record import ServerRecord
 from jetrun.devcloud.transitions import FIRST_TASK, STEPS
@@ -132,6 +132,7 @@ class NovaModel:
         if key_name and key_name not in self.keypairs.get(caller.user_id, {}):
             raise bad_request("Invalid key_name provided.")
         check_quota(self, caller.project_id, flavor)
+        networks, groups = wanted_networks(self, caller, body)
         key = self.new_id()
         at = _text(now)
         server = ServerRecord(
@@ -147,12 +148,9 @@ class NovaModel:
             user_data=body.get("user_data") or "",
             metadata=dict(body.get("metadata") or {}),
             tags=list(body.get("tags") or []),
+            networks=networks,
+            group_ids=groups,
         )
-        try:
-            plug(self, caller, server, body, now)
-        except ApiError:
-            self.network.release_ports(key, now)
-            raise
         self.servers[key] = server
         server.begin("create", request_id, user=caller.user_id, project=caller.project_id, now=now)
         late = self.faults.take("nova.create", "late-active-after-failed-create") is not None

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from jetrun.devcloud.caller import Caller
-from jetrun.devcloud.errors import ApiError, bad_request, forbidden
+from jetrun.devcloud.errors import ApiError, bad_request, conflict, forbidden
 from jetrun.devcloud.server_record import ServerRecord
 
 if TYPE_CHECKING:
@@ -26,23 +26,41 @@ def wanted_image(model: NovaModel, caller: Caller, key: str) -> Row:
         raise bad_request("Can not find requested image") from error
 
 
-def plug(model: NovaModel, caller: Caller, server: ServerRecord, body: Row, now: datetime) -> None:
-    """Give *server* the ports that the create's ``networks`` ask for."""
+def wanted_networks(model: NovaModel, caller: Caller, body: Row) -> tuple[list[Row], list[str]]:
+    """The ports and networks that a create asks for, and the ids of its security groups: looked at now, given out by the host.
+
+    Raises:
+        ApiError: 400 for what is not there, 403 for an outer network, 409 for a port that an instance has.
+    """
     network = model.network
     networks = body.get("networks", "auto")
     groups = [_group(model, caller, one["name"]) for one in body.get("security_groups") or []]
     if networks == "none":
-        return
+        return [], groups
     if not isinstance(networks, list) or not networks:
         own = [one for one in network.visible(caller, network.networks) if not one["router:external"]]
         networks = [{"uuid": own[0]["id"]}]
     for wish in networks:
         if wish.get("port"):
             port = _named(model, caller, "Port", wish["port"])
-            network.bind_port(port["id"], server.id, now)
+            if port["device_id"]:
+                raise conflict(f"Port {port['id']} is still in use.")
         else:
             found = _named(model, caller, "Network", wish.get("uuid", ""))
-            network.allocate_port(caller, found["id"], server.id, now, groups)
+            if found["router:external"] and not caller.is_admin:
+                raise forbidden(f"It is not allowed to create an interface on external network {found['id']}")
+            network.check_quota(caller.project_id, "port", network.ports)
+    return [{key: wish.get(key) for key in ("port", "uuid")} for wish in networks], groups
+
+
+def plug(model: NovaModel, server: ServerRecord, now: datetime) -> None:
+    """Give *server*, which has found a host, its ports; ApiError 409 where another was quicker."""
+    network = model.network
+    for wish in server.networks:
+        if wish["port"]:
+            network.bind_port(wish["port"], server.id, now)
+        else:
+            network.allocate_port(server.project_id, wish["uuid"], server.id, now, server.group_ids)
 
 
 def _named(model: NovaModel, caller: Caller, kind: str, key: str) -> Row:

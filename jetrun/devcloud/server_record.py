@@ -30,6 +30,7 @@ class ServerRecord:
     Attributes:
         power_state: what Nova's database says; ``really_on`` is the truth on the host.
         locked_by: ``owner`` or ``admin``; None when it is not locked.
+        networks: what the create asked for, ``port`` or ``uuid`` each, with the security groups of new ports.
         actions: rows of os-instance-actions, oldest first.
         previous: the API view before the last change, for stale reads.
     """
@@ -57,6 +58,8 @@ class ServerRecord:
     fault: dict[str, Any] | None = None
     metadata: dict[str, str] = field(default_factory=dict)
     tags: list[str] = field(default_factory=list)
+    networks: list[dict[str, Any]] = field(default_factory=list)
+    group_ids: list[str] = field(default_factory=list)
     actions: list[dict[str, Any]] = field(default_factory=list)
     previous: dict[str, Any] | None = None
     generation: int = 0

@@ -9,6 +9,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from jetrun.devcloud import shelving
+from jetrun.devcloud.errors import ApiError
+from jetrun.devcloud.resources import plug
 from jetrun.devcloud.server_record import NOSTATE, PAUSED, RUNNING, SHUTDOWN, ServerRecord, log_time
 from jetrun.devcloud.steps import HOST, Step, off, settle, up
 
@@ -35,9 +37,26 @@ FIRST_TASK = {
 
 
 def _build_networking(model: NovaModel, server: ServerRecord, now: datetime) -> None:
-    server.task_state = "spawning"
-    server.host = HOST if model.hypervisor_enabled else None
-    model.schedule(server, "build_done" if model.hypervisor_enabled else "build_failed", now, model.timings.build)
+    if not model.hypervisor_enabled:
+        model.schedule(server, "build_failed", now, model.timings.bounce)
+        return
+    server.task_state, server.host = "spawning", HOST
+    try:
+        plug(model, server, now)
+    except ApiError:
+        model.schedule(server, "build_aborted", now, model.timings.bounce)
+        return
+    model.schedule(server, "build_done", now, model.timings.build)
+
+
+def _build_aborted(model: NovaModel, server: ServerRecord, now: datetime) -> None:
+    """Its port went to another meanwhile. The log calls the create a success all the same (seen on Nova 26.2)."""
+    server.host = None
+    model.network.release_ports(server.id, now)
+    why = "Failed to allocate the network(s), not rescheduling."
+    message = f"Build of instance {server.id} aborted: {why}"
+    server.fault = {"code": 500, "created": now.strftime("%Y-%m-%dT%H:%M:%SZ"), "message": message}
+    settle(server, "error", now, power=NOSTATE)
 
 
 def _build_done(model: NovaModel, server: ServerRecord, now: datetime) -> None:
@@ -178,6 +197,7 @@ STEPS: dict[str, Step] = {
     **shelving.STEPS,
     "build_networking": _build_networking,
     "build_done": _build_done,
+    "build_aborted": _build_aborted,
     "build_failed": _build_failed,
     "start_began": _start_began,
     "start_done": _start_done,

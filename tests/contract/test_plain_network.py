@@ -118,16 +118,25 @@ def test_a_quoted_condition_counts(plain: PlainSubject, port: str) -> None:
     assert write(plain, port, match='"revision_number=1"', description="y").status == 412
 
 
-def test_of_two_who_write_what_they_read_one_wins(plain: PlainSubject, port: str) -> None:
-    """At the same moment, where the cloud has such a thing."""
+def test_of_writers_at_once_one_text_stands_and_only_a_later_read_tells_whose(plain: PlainSubject, port: str) -> None:
+    """A condition is no compare-and-set on Neutron 21: within some 60 ms several writers of one revision are told 200.
+
+    One who lost the race for the row is tried again without its condition (revision_plugin.py clears it at the first look).
+    So a 200 is no proof of having won: who was not overwritten is seen by reading again when every such write is over.
+    """
     before = revision(plain, port)
     names = ("ada", "bob", "eve", "kim")
     replies = plain.cloud.together(
         [lambda name=name: write(plain, port, match=before, description=name) for name in names]
     )
-    won = [name for name, reply in zip(names, replies, strict=True) if reply.status == 200]
-    assert sorted(reply.status for reply in replies) == [200, 412, 412, 412], [reply.told() for reply in replies]
-    assert [plain.cloud.get("network", port)["port"]["description"]] == won
+    statuses = [reply.status for reply in replies]
+    assert set(statuses) <= {200, 412}
+    if plain.exact:
+        assert statuses == [200, 412, 412, 412]
+    told = [name for name, status in zip(names, statuses, strict=True) if status == 200]
+    assert plain.cloud.get("network", port)["port"]["description"] in told
+    late = write(plain, port, match=before, description="late")
+    assert late.status == 412, "what was read before the race is old for everybody after it"
 
 
 # --- tags ---

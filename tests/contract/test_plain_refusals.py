@@ -91,10 +91,13 @@ def test_what_never_was_is_not_found(plain: PlainSubject, path: str) -> None:
     assert told(plain, "compute", "DELETE", f"/servers/{NOBODY}") == words
 
 
-def test_actions_and_tags_look_for_its_cell_first(plain: PlainSubject) -> None:
+def test_start_stop_and_tags_look_for_its_cell_first(plain: PlainSubject) -> None:
     words = "404 Instance NOBODY has no mapping to a cell."
-    for action in ({"os-stop": None}, {"shelve": None}, {"os-getConsoleOutput": {}}):
-        assert told(plain, "compute", "POST", f"/servers/{NOBODY}/action", action) == words
+    for action in ("os-start", "os-stop"):
+        assert told(plain, "compute", "POST", f"/servers/{NOBODY}/action", {action: None}) == words
+    for action in ("shelve", "unshelve", "suspend", "resume", "pause", "lock", "shelveOffload"):
+        reply = told(plain, "compute", "POST", f"/servers/{NOBODY}/action", {action: None})
+        assert reply == "404 Instance NOBODY could not be found.", action
     assert told(plain, "compute", "GET", f"/servers/{NOBODY}/tags") == words
     assert told(plain, "compute", "PUT", f"/servers/{NOBODY}/tags/one") == words
 

@@ -120,6 +120,8 @@ def test_a_port_is_deleted_only_at_the_revision_named(lab, port):
 def test_a_port_is_writable_in_every_state_of_its_instance(lab):
     """Where the lease lives: Nova refuses metadata in BUILD, ERROR and SHELVED, Neutron refuses the port in none."""
     server = lab.create()
+    assert lab.network.ports_of(server.id) == [], "Nova makes its port when the instance has a host"
+    lab.step()
     (port,) = lab.network.ports_of(server.id)
     seen = set()
 

@@ -159,13 +159,36 @@ def test_the_power_sync_sees_a_dead_guest_after_an_administrators_reset(lab: Lab
 def test_a_second_create_on_a_bound_port_is_refused_and_the_first_lives(lab: Lab):
     network = next(row["id"] for row in lab.network.networks.values() if not row["router:external"])
     port = lab.network.create_port(ADA, {"network_id": network}, lab.now)["id"]
-    first = lab.create(networks=[{"port": port}])
+    first = lab.active(networks=[{"port": port}])
     with pytest.raises(ApiError) as caught:
         lab.create(networks=[{"port": port}])
     assert (caught.value.status, caught.value.message) == (409, f"Port {port} is still in use.")
     lab.settle()
     assert first.status == "ACTIVE"
     assert len(lab.nova.servers) == 1
+
+
+def test_of_two_creates_on_a_port_that_is_not_bound_yet_one_is_built_and_the_other_ends_in_error(lab: Lab):
+    """Nova binds on the host: until then both are accepted. The log calls the failed one a success; its fault does not."""
+    network = next(row["id"] for row in lab.network.networks.values() if not row["router:external"])
+    port = lab.network.create_port(ADA, {"network_id": network}, lab.now)["id"]
+    first, second = (lab.create(networks=[{"port": port}]) for _ in range(2))
+    assert lab.network.ports[port]["device_id"] == ""
+    lab.settle()
+    assert (first.status, second.status, second.host) == ("ACTIVE", "ERROR", None)
+    assert lab.network.ports[port]["device_id"] == first.id
+    assert second.fault is not None
+    assert second.fault["message"].endswith("aborted: Failed to allocate the network(s), not rescheduling.")
+    assert second.actions[0]["message"] is None
+
+
+def test_a_port_that_is_deleted_before_its_host_is_found_ends_the_build(lab: Lab):
+    network = next(row["id"] for row in lab.network.networks.values() if not row["router:external"])
+    port = lab.network.create_port(ADA, {"network_id": network}, lab.now)
+    server = lab.create(networks=[{"port": port["id"]}])
+    lab.network.delete_port(port)
+    lab.settle()
+    assert (server.status, server.really_on) == ("ERROR", False)
 
 
 def test_a_port_made_before_the_instance_survives_its_delete_and_novas_own_does_not(lab: Lab):
