@@ -28,6 +28,7 @@ BEHAVIOURS = {
     "ssh-refused": "ssh.connect",
     "ssh-drop": "ssh.connect",
     "token-expires-early": "keystone.token",
+    "condition-unheeded": "neutron.port_update",
     "mail-refused": "smtp.message",
     "mail-hangs": "smtp.message",
     "mail-disconnects": "smtp.message",
