@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from jetrun import __version__
-from jetrun.cli import clouds, runs, setup, work
+from jetrun.cli import clouds, networks, runs, setup, work
 from jetrun.errors import ExitCode, JetrunError
 
 app = typer.Typer(
@@ -46,6 +46,7 @@ work.add_to(app)
 runs.add_to(app)
 setup.add_to(app)
 clouds.add_to(app)
+networks.add_to(app)
 
 
 @app.command(add_help_option=False)

@@ -130,7 +130,7 @@ def ensure_keypair(wire: Wire, name: str, public_key: str) -> None:
     Raises:
         UsageError: one of that name with another key does.
     """
-    held = _public_key(wire, name)
+    held = held_key(wire, name)
     if held is None:
         body = {"keypair": {"name": name, "public_key": public_key}}
         try:
@@ -144,7 +144,7 @@ def ensure_keypair(wire: Wire, name: str, public_key: str) -> None:
             # Another run of this user was quicker: what it made is looked at like any other.
         else:
             return
-        held = _public_key(wire, name)
+        held = held_key(wire, name)
     if held is None or held.split()[:2] != public_key.split()[:2]:
         raise UsageError(
             code="keypair-differs",
@@ -153,7 +153,7 @@ def ensure_keypair(wire: Wire, name: str, public_key: str) -> None:
         )
 
 
-def _public_key(wire: Wire, name: str) -> str | None:
+def held_key(wire: Wire, name: str) -> str | None:
     """The public key of a key pair, None where there is none of that name."""
     try:
         return wire.call(
