@@ -22,8 +22,8 @@ from jetrun.guarantee import ladder
 from jetrun.guarantee.evidence import Evidence, replied
 from jetrun.guarantee.lease import Lease, LeaseState, from_text, is_expired, to_text
 from jetrun.guarantee.lifecycle import RunState
-from jetrun.guarantee.power import STARTING_ACTIONS, Action, Disposition, InstanceAction, InstanceId, RequestId
-from jetrun.guarantee.requests import Outcome, Sent
+from jetrun.guarantee.power import Action, Disposition, InstanceAction, InstanceId, RequestId
+from jetrun.guarantee.requests import Outcome, Sent, known_without_journal
 
 
 def reap_once(
@@ -135,18 +135,10 @@ def _end_one(
 def _own_requests(
     log: list[InstanceAction], lease: Lease, state: RunState | None, *, launched: bool
 ) -> frozenset[RequestId]:
-    """Request ids in *log* that are not a person's later start.
-
-    Without the run's journal: everything before the lease, and the first start after it, which is the run's own. The
-    lease has whole seconds, so the making of an instance that the run did not make is never taken for its start.
-    """
+    """Request ids in *log* that are not a person's later start: from the run's journal, else judged by time."""
     if state is not None:
         return state.known
-    granted_at = datetime.fromtimestamp(lease.generation, UTC) - timedelta(seconds=1)
-    starts = sorted((one for one in log if one.action in STARTING_ACTIONS), key=lambda one: one.started_at)
-    before = [one for one in starts if one.started_at < granted_at or (one.action == "create" and not launched)]
-    after = [one for one in starts if one not in before]
-    return frozenset(one.request_id for one in (*before, *after[:1]))
+    return known_without_journal(log, granted_at=datetime.fromtimestamp(lease.generation, UTC), launched=launched)
 
 
 def _climb(

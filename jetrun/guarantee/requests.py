@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from jetrun.guarantee.power import STARTING_ACTIONS, Action, InstanceAction, RequestId
@@ -63,6 +63,25 @@ def somebody_elses_start(
     if start is None or start.request_id in known or start.user_id is None:
         return None
     return start if start.project_id in (None, project_id) else None
+
+
+def known_without_journal(
+    log: Sequence[InstanceAction], *, granted_at: datetime, launched: bool
+) -> frozenset[RequestId]:
+    """Request ids that a run must have known, judged by its lease's time alone, for one without the run's journal.
+
+    All starts before the lease, and the first one after it, which is the run's own.
+
+    Args:
+        log: newest first, as Nova gives it. Its times have whole seconds, so that order within one is the list's.
+        granted_at: when the lease was granted, cloud time, in whole seconds.
+        launched: the run made the instance. If it did not, the making is before the lease whatever the second says.
+    """
+    starts = sorted((one for one in reversed(log) if one.action in STARTING_ACTIONS), key=lambda one: one.started_at)
+    earliest = granted_at - timedelta(seconds=1)
+    before = [one for one in starts if one.started_at < earliest or (one.action == "create" and not launched)]
+    after = [one for one in starts if one not in before]
+    return frozenset(one.request_id for one in (*before, *after[:1]))
 
 
 def entry_of(sent: Sent, log: Sequence[InstanceAction], *, known: frozenset[RequestId]) -> InstanceAction | None:

@@ -184,6 +184,14 @@ def test_phases_and_extensions_are_kept() -> None:
     assert one.lease == {"until_at": "later"}
 
 
+def test_the_credential_of_a_self_shelve_is_known_until_it_is_removed() -> None:
+    """From the intent on: what may have been made must be looked for and taken back."""
+    assert state((Kind.CREDENTIAL_INTENDED, {"name": "n"})).credential == {"name": "n"}
+    made = state((Kind.CREDENTIAL_INTENDED, {"name": "n"}), (Kind.CREDENTIAL_MADE, {"name": "n", "id": "c"}))
+    assert made.credential == {"name": "n", "id": "c"}
+    assert state((Kind.CREDENTIAL_MADE, {"name": "n"}), (Kind.CREDENTIAL_REMOVED, {})).credential is None
+
+
 def test_collecting_opens_an_ended_run_at_acquire_with_a_lease_and_a_switch_of_its_own() -> None:
     """The outputs did not come: the instance is started once more for them, and brought down again."""
     asked = state(*WHOLE, (Kind.COLLECT_ASKED, {}))

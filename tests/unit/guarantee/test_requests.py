@@ -5,7 +5,7 @@ from __future__ import annotations
 from facts import at, entry, sent
 
 from jetrun.guarantee.power import Action, RequestId
-from jetrun.guarantee.requests import Outcome, entry_of, is_settled, newest, somebody_elses_start
+from jetrun.guarantee.requests import Outcome, entry_of, is_settled, known_without_journal, newest, somebody_elses_start
 
 MINE = frozenset({RequestId("req-mine")})
 
@@ -91,3 +91,23 @@ def test_where_events_are_hidden_time_decides() -> None:
     assert not settled((entry("unshelve", "r", finished=None),), 1)
     assert settled((entry("unshelve", "r", finished=None),), 180)
     assert settled((entry("unshelve", "r", finished=None, failed=True),), 1)
+
+
+def test_without_a_journal_the_first_start_of_a_second_is_the_runs_own() -> None:
+    """A person stopped and started it within the second of the run's own unshelve; the log, newest first, has the order."""
+    log = (entry("start", "req-person", 5), entry("stop", "req-off", 5), entry("unshelve", "req-own", 5))
+    assert known_without_journal(log, granted_at=at(5), launched=False) == {"req-own"}
+    assert somebody_elses_start(log, known=frozenset({RequestId("req-own")}), project_id="lab") == log[0]
+
+
+def test_without_a_journal_what_was_started_before_the_lease_is_nobodys_later_start() -> None:
+    """The lease has whole seconds, so a start less than one before it may be the run's."""
+    log = (entry("unshelve", "req-own", 9), entry("start", "req-old", 3), entry("create", "req-made", 0))
+    assert known_without_journal(log, granted_at=at(8), launched=False) == {"req-made", "req-old", "req-own"}
+
+
+def test_the_making_is_the_runs_own_start_only_where_the_run_made_the_instance() -> None:
+    """Made, shelved and taken by a run within a second."""
+    log = (entry("unshelve", "req-next", 1), entry("create", "req-made", 0))
+    assert known_without_journal(log, granted_at=at(0), launched=True) == {"req-made"}
+    assert known_without_journal(log, granted_at=at(0), launched=False) == {"req-made", "req-next"}
