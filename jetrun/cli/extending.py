@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from jetrun.engine import claims
@@ -35,26 +35,25 @@ def extend_lease(house: House, run: RunId, by: str) -> int:
         )
     choice = house.choose_cloud(str(state.job.get("cloud")) or None)
     cloud = house.open_cloud(choice)
-    changed: list[Lease] = []
+    targets: list[datetime] = []
 
     def longer(lease: Lease) -> str:
         # The target is fixed at the first look: a write whose answer was lost must not be added to once more.
-        until_at = changed[0].until_at if changed else lease.until_at + more
-        changed.append(extended(lease, until_at))
-        return to_text(changed[-1])
+        targets.append(targets[0] if targets else lease.until_at + more)
+        return to_text(extended(lease, targets[0]))
 
     try:
-        found = claims.change(cloud, str(state.lease["port_id"]), run, longer)
+        lease = claims.change_for_good(
+            cloud, house.clock, str(state.lease["port_id"]), run, longer, settle_s=choice.profile.bounds.lease_settle_s
+        )
     except ValueError as error:
         raise UsageError(
             code="run-is-ending", what=f"run {run} is ending and cannot be extended", next=f"jetrun show {run}"
         ) from error
-    if found is None:
+    if lease is None:
         raise UsageError(
             code="lease-gone", what=f"the cloud shows no lease of run {run} any more", next=f"jetrun show {run}"
         )
-    house.journal.append(run, Kind.EXTENDED, {**lease_dict(changed[-1]), "port_id": state.lease["port_id"]})
-    sys.stdout.write(
-        f"run {run}: the lease now ends at {changed[-1].until_at:%Y-%m-%d %H:%M:%SZ}; the switch follows\n"
-    )
+    house.journal.append(run, Kind.EXTENDED, {**lease_dict(lease), "port_id": state.lease["port_id"]})
+    sys.stdout.write(f"run {run}: the lease now ends at {lease.until_at:%Y-%m-%d %H:%M:%SZ}; the switch follows\n")
     return 0

@@ -59,7 +59,7 @@ class Profile:
 _QUICK = Bounds(
     verify_gap_s=0.2, settle_s=3, task_seen_s=2, poll_first_s=0.02, poll_last_s=0.3, unreachable_s=20, foreign_task_s=20,
     shelve_s=30, stop_s=20, unshelve_s=20, build_s=20, delete_s=20, offload_s=4, ssh_s=15, api_timeout_s=5, reap_gap_s=0.2,
-    lease_margin_s=2,
+    lease_margin_s=2, lease_settle_s=0.05,
 )  # fmt: skip
 """The embedded cloud's own operations take a second at most, so that everything about them may be a tenth."""
 

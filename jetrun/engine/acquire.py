@@ -73,9 +73,13 @@ def _bring_up(context: RunContext) -> tuple[bool, tuple[RequestId, ...]]:
         sent=(*state.sent, *state.intended),
     )
     take_over = state.launched or context.job.take_over != "no"
+    confirmed = state.launched
     while True:
         context.check()
         step = wake.decide(evidence, context.clock.now(), take_over=take_over)
+        if not confirmed and isinstance(step, Send | wake.Up):
+            claims.confirm(context)
+            confirmed = True
         match step:
             case Look(after_s=after_s):
                 context.pause(after_s)

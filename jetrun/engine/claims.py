@@ -1,6 +1,6 @@
 """The lease in the cloud: granted, marked, extended and ended by conditional writes on the instance's Neutron port.
 
-Of two runs, the one whose conditional write succeeds has the instance; the other sends no power action.
+Of two runs, the one whose lease stands a moment later has the instance; the other sends no power action.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from jetrun.cloud.interface import Cloud, LeasePort, command
+from jetrun.engine.clock import Clock
 from jetrun.engine.context import RunContext, lease_dict
 from jetrun.engine.requests import patiently
 from jetrun.errors import CloudAmbiguous, CloudError, CloudPermanent, InstanceInUse, InstanceNotStarted
@@ -95,10 +96,33 @@ def grant(context: RunContext) -> None:
     lease = mine if mine is not None else new_lease(context, previous=held.previous if held else port.description)
     context.record(Kind.LEASE_INTENDED, port_id=port.port_id, **lease_dict(lease))
     _write(context, port, lease)
+    context.lease_written_at = context.clock.monotonic()
     context.record(Kind.LEASE_GRANTED, port_id=port.port_id, **lease_dict(lease))
     context.screen.event(
         "lease.granted", port_id=port.port_id, until_at=lease.until_at.isoformat(), generation=lease.generation
     )
+
+
+def confirm(context: RunContext) -> None:
+    """Look whether the lease still stands, some time after it was written and before anything is asked of the instance.
+
+    A conditional write alone does not say: Neutron accepts two at one moment, and the last one stands (decision 0002).
+    The time spent on other reads since the write counts.
+
+    Raises:
+        InstanceInUse: another lease stands there, or something else does.
+        InstanceNotStarted: the port cannot be read.
+        Interrupted: somebody asked the run to end.
+    """
+    lease = context.state.lease
+    if lease is None or context.state.sent or context.state.intended:
+        return
+    waited_s = max(0.0, context.clock.monotonic() - context.lease_written_at)
+    context.pause(max(0.0, context.bounds.lease_settle_s - waited_s))
+    port = _read(context, str(lease["port_id"]))
+    held = _held(context, port)
+    if held is None or held.run != context.run:
+        raise _lost(context)
 
 
 def _held(context: RunContext, port: LeasePort) -> Lease | None:
@@ -156,17 +180,22 @@ def _write(context: RunContext, port: LeasePort, lease: Lease) -> LeasePort:
             return now
         _held(context, now)
         if now.description != port.description:
-            raise InstanceInUse(
-                code="lease-lost",
-                what=f"somebody else wrote on the port of instance {context.state.instance_name} at the same moment",
-                state=context.describe_state(),
-                next="run the same command again",
-            )
+            raise _lost(context)
         port = now
     raise InstanceNotStarted(
         code="lease-not-written",
         what=f"the lease could not be written on port {port.port_id} in {TRIES} tries",
         next="jetrun doctor",
+    )
+
+
+def _lost(context: RunContext) -> InstanceInUse:
+    """Something else than this run's lease stands on the port."""
+    return InstanceInUse(
+        code="lease-lost",
+        what=f"somebody else wrote on the port of instance {context.state.instance_name} at the same moment",
+        state=context.describe_state(),
+        next="run the same command again",
     )
 
 
@@ -214,6 +243,30 @@ def change(cloud: Cloud, port_id: str, run: str, to: Callable[[Lease], str]) -> 
         else:
             return lease
     raise last
+
+
+def change_for_good(
+    cloud: Cloud, clock: Clock, port_id: str, run: str, to: Callable[[Lease], str], *, settle_s: float
+) -> Lease | None:
+    """As ``change``, and looks *settle_s* later whether it still stands; what was written over is written again.
+
+    Args:
+        to: as for ``change``; given what it wrote itself, it gives the same text.
+
+    Returns:
+        The lease that stands there then; None where the port is gone or holds no lease of this run.
+
+    Raises:
+        CloudError: it could not be written, or was written over three times.
+    """
+    for _ in range(TRIES):
+        if change(cloud, port_id, run, to) is None:
+            return None
+        clock.sleep(settle_s)
+        lease = _lease_of(port := cloud.read_port(port_id), run)
+        if port is None or lease is None or to(lease) == port.description:
+            return lease
+    raise CloudAmbiguous(what=f"the lease on port {port_id} was written over {TRIES} times by somebody else")
 
 
 def _lease_of(port: LeasePort | None, run: str) -> Lease | None:

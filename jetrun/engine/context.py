@@ -101,6 +101,7 @@ class RunContext:
         public_key: of jetrun's own key pair, for instances that it launches. secrets: environment of the script.
         tell: takes the run's document: queues and sends the mail, and adds its state to the document.
         last_seen: the newest observation, for messages.
+        lease_written_at: when this process wrote its lease (monotonic).
         reached_at, reconnect_pause_s: when SSH last stood anew (monotonic), and how long to wait before the next time.
         shelve_keys: where the instance's credential for self-shelve comes from; None where the job does without.
         journal_lost: the journal could not be written; the run goes on to its shutdown without it.
@@ -129,6 +130,7 @@ class RunContext:
     journal_lost: str = ""
     clock_skew_s: float = 0.0
     reached_at: float = float("-inf")
+    lease_written_at: float = float("inf")
     reconnect_pause_s: float = 0.0
 
     @property

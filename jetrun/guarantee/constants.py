@@ -27,6 +27,9 @@ class Bounds:
         tick_gap_s: a gap in the switch's ticks that means off, suspended or cloned. 10 min.
         stand_still_s: a driver without a sign of life for this long stands still. 120: four API timeouts.
         skew_s: clock skew between this machine, the cloud and the guest beyond which a run is refused. 60.
+        lease_settle_s: from writing a lease to looking whether it still stands, before anything is started. 0.5: Neutron
+            tries a write that lost the race for the row again after 0.1 s, without its condition, so that two writers
+            at one moment are both told 200 (seen within 60 ms).
         reap_gap_s: between the reaper's two looks at an expired lease, and between its mark and its act. 60.
         foreign_task_s: how long a task that is not ours may run before we give up on it. 600: MorphoCloud's figure.
         shelve_s, stop_s, unshelve_s: how long an accepted request may take. 900: MorphoCloud's budget, a snapshot of
@@ -50,6 +53,7 @@ class Bounds:
     tick_gap_s: float = 600.0
     stand_still_s: float = 120.0
     skew_s: float = 60.0
+    lease_settle_s: float = 0.5
     reap_gap_s: float = 60.0
     foreign_task_s: float = 600.0
     shelve_s: float = 900.0
