@@ -6,7 +6,7 @@ import sys
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from jetrun.engine import claims
+from jetrun.engine import lease_changes
 from jetrun.engine.context import lease_dict
 from jetrun.errors import UsageError
 from jetrun.guarantee.lease import Lease, extended, to_text
@@ -43,7 +43,7 @@ def extend_lease(house: House, run: RunId, by: str) -> int:
         return to_text(extended(lease, targets[0]))
 
     try:
-        lease = claims.change_for_good(
+        lease = lease_changes.change_for_good(
             cloud, house.clock, str(state.lease["port_id"]), run, longer, settle_s=choice.profile.bounds.lease_settle_s
         )
     except ValueError as error:

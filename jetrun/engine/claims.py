@@ -1,25 +1,20 @@
-"""The lease in the cloud: granted, marked, extended and ended by conditional writes on the instance's Neutron port.
+"""Taking the lease in the cloud: a conditional write on the instance's Neutron port, and a second look.
 
 Of two runs, the one whose lease stands a moment later has the instance; the other sends no power action.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime, timedelta
 
-from jetrun.cloud.interface import Cloud, LeasePort, command
-from jetrun.engine.clock import Clock
+from jetrun.cloud.interface import LeasePort, command
 from jetrun.engine.context import RunContext, lease_dict
+from jetrun.engine.lease_changes import TRIES
 from jetrun.engine.requests import patiently
 from jetrun.errors import CloudAmbiguous, CloudError, CloudPermanent, InstanceInUse, InstanceNotStarted
 from jetrun.guarantee.lease import Lease, LeaseState, from_text, is_expired, to_text
 from jetrun.guarantee.lifecycle import Kind
 from jetrun.guarantee.power import Disposition
-
-TRIES = 3
-"""How often a conditional write is tried when its reply was lost: each try after reading what stands there."""
 
 
 def new_lease(context: RunContext, *, previous: str) -> Lease:
@@ -212,101 +207,3 @@ def _read(context: RunContext, port_id: str) -> LeasePort:
     if port is None:
         raise InstanceNotStarted(code="port-gone", what=f"port {port_id} is gone", next="jetrun doctor")
     return port
-
-
-def change(cloud: Cloud, port_id: str, run: str, to: Callable[[Lease], str]) -> Lease | None:
-    """Rewrite the lease of *run* on its port, by conditional writes.
-
-    Args:
-        to: gives the new text from the lease that stands there.
-
-    Returns:
-        The lease that stood there; None where the port is gone or holds no lease of this run (nothing is written then).
-
-    Raises:
-        CloudError: it could not be written in three tries.
-    """
-    last: CloudError = CloudAmbiguous(what=f"the lease on port {port_id} was not written")
-    for _ in range(TRIES):
-        port = cloud.read_port(port_id)
-        lease = _lease_of(port, run)
-        if port is None or lease is None or to(lease) == port.description:
-            return lease
-        try:
-            cloud.write_port(port, to(lease))
-        except CloudAmbiguous as error:
-            last = error
-        except CloudPermanent as error:
-            if error.status != 412:
-                raise
-            last = error
-        else:
-            return lease
-    raise last
-
-
-def change_for_good(
-    cloud: Cloud, clock: Clock, port_id: str, run: str, to: Callable[[Lease], str], *, settle_s: float
-) -> Lease | None:
-    """As ``change``, and looks *settle_s* later whether it still stands; what was written over is written again.
-
-    Args:
-        to: as for ``change``; given what it wrote itself, it gives the same text.
-
-    Returns:
-        The lease that stands there then; None where the port is gone or holds no lease of this run.
-
-    Raises:
-        CloudError: it could not be written, or was written over three times.
-    """
-    for _ in range(TRIES):
-        if change(cloud, port_id, run, to) is None:
-            return None
-        clock.sleep(settle_s)
-        lease = _lease_of(port := cloud.read_port(port_id), run)
-        if port is None or lease is None or to(lease) == port.description:
-            return lease
-    raise CloudAmbiguous(what=f"the lease on port {port_id} was written over {TRIES} times by somebody else")
-
-
-def _lease_of(port: LeasePort | None, run: str) -> Lease | None:
-    """The lease of *run* on *port*; None for no port, no lease, another's, or one that cannot be read."""
-    try:
-        lease = from_text(port.description) if port is not None else None
-    except ValueError:
-        return None
-    return lease if lease is not None and lease.run == run else None
-
-
-def mark_ending(context: RunContext, disposition: Disposition) -> None:
-    """Mark the lease as ending, before the shutdown request. Never raises, never retried for long: the shutdown goes on."""
-    if not context.state.lease_granted or context.state.lease is None:
-        return
-
-    def ending(lease: Lease) -> str:
-        return to_text(
-            replace(
-                lease,
-                state=LeaseState.ENDING,
-                disposition=disposition,
-                outputs_collected=context.state.outputs_collected,
-            )
-        )
-
-    try:
-        change(context.cloud, context.state.lease["port_id"], context.run, ending)
-    except CloudError as error:
-        context.screen.event("lease.not_marked", what=error.what)
-
-
-def end(context: RunContext) -> None:
-    """Give the lease back: the port's description is what it was before. Only after the receipt. Never raises."""
-    state = context.state
-    if not state.lease_granted or state.lease is None or state.lease_ended:
-        return
-    try:
-        change(context.cloud, state.lease["port_id"], context.run, lambda lease: lease.previous)
-    except CloudError as error:
-        context.screen.event("lease.not_ended", what=error.what)
-        return
-    context.record(Kind.LEASE_ENDED)

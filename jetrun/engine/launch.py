@@ -8,6 +8,7 @@ from typing import TypeVar
 from jetrun.cloud.interface import Instance, LeasePort, command
 from jetrun.engine import claims
 from jetrun.engine.context import RunContext, lease_dict
+from jetrun.engine.lease_changes import TRIES
 from jetrun.engine.prepare import launch_name, wish
 from jetrun.errors import CloudAmbiguous, CloudError, CloudPermanent, CloudTransient, InstanceNotStarted
 from jetrun.guarantee.lease import to_text
@@ -97,7 +98,7 @@ def _port(context: RunContext) -> LeasePort:
         context.record(Kind.PORT_INTENDED, name=name)
     lease_now = claims.own_lease(context) or claims.new_lease(context, previous="")
     port: LeasePort | None = None
-    for _ in range(claims.TRIES):
+    for _ in range(TRIES):
         existing = [
             one for one in _try(lambda: context.cloud.find_ports(name)) if to_text(lease_now) == one.description
         ]

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from jetrun.cloud.interface import Cloud, LeasePort
-from jetrun.engine import claims
+from jetrun.engine import lease_changes
 from jetrun.engine.clock import Clock
 from jetrun.engine.context import CloudProfile, Screen
 from jetrun.engine.requests import observed, outcome_of
@@ -103,7 +103,9 @@ def _end_one(
             f"would end: {read.observation.status}, lease of {lease.owner} until {lease.until_at:%Y-%m-%d %H:%MZ}",
             True,
         )
-    marked = claims.change(cloud, port.port_id, lease.run, lambda one: to_text(replace(one, state=LeaseState.REAPING)))
+    marked = lease_changes.change(
+        cloud, port.port_id, lease.run, lambda one: to_text(replace(one, state=LeaseState.REAPING))
+    )
     if marked is None or marked != lease:
         return "left alone: its lease changed meanwhile", True
     clock.sleep(profile.bounds.reap_gap_s)
@@ -124,10 +126,10 @@ def _end_one(
     )
     step = _climb(cloud, clock, screen, instance, evidence)
     if isinstance(step, ladder.Verified):
-        claims.change(cloud, port.port_id, lease.run, lambda one: one.previous)
+        lease_changes.change(cloud, port.port_id, lease.run, lambda one: one.previous)
         return f"verified down: {step.observations[-1].status}", True
     if step.reason is ladder.Reason.SOMEBODY_ELSES:
-        claims.change(cloud, port.port_id, lease.run, lambda one: one.previous)
+        lease_changes.change(cloud, port.port_id, lease.run, lambda one: one.previous)
         return "left alone: somebody started it after the run", True
     return f"NOT VERIFIED DOWN: {step.reason.value}", False
 

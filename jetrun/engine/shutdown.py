@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
-from jetrun.engine import claims, launch, self_shelve
+from jetrun.engine import launch, lease_changes, self_shelve
 from jetrun.engine.context import RunContext
 from jetrun.engine.requests import look, sent
 from jetrun.errors import CloudError, RemoteError
@@ -45,7 +45,7 @@ def shut_down(context: RunContext) -> None:
         notes = (*notes, *_remove_leftovers(context, gone=receipt.status == ABSENT))
     _write(context, replace(receipt, notes=notes))
     if receipt.verified:
-        claims.end(context)
+        lease_changes.end(context)
         # An instance that is not proven down may still shelve itself.
         self_shelve.end(context)
 
@@ -65,7 +65,7 @@ def _leave_untouched(context: RunContext) -> None:
     """No request that spends ever left this machine: what this run made is removed, and the instance is as it was."""
     if context.state.port is not None:
         _remove_leftovers(context, gone=True)
-    claims.end(context)
+    lease_changes.end(context)
     context.record(Kind.UNTOUCHED)
     context.screen.event("instance.untouched", state=context.describe_state())
 
@@ -97,7 +97,7 @@ def _find_lost(context: RunContext) -> bool:
     if lost:
         context.record(Kind.CREATED, id=lost[0].id, name=lost[0].name, project_id=lost[0].project_id)
         return True
-    claims.end(context)
+    lease_changes.end(context)
     context.record(Kind.UNTOUCHED)
     context.screen.event("instance.never_made")
     return False
@@ -111,7 +111,7 @@ def _say_ending(context: RunContext, disposition: Disposition) -> None:
         except RemoteError as error:
             context.screen.event("switch.not_marked", what=error.what)
     context.remote.close()
-    claims.mark_ending(context, disposition)
+    lease_changes.mark_ending(context, disposition)
 
 
 def _climb(context: RunContext, disposition: Disposition) -> Receipt:

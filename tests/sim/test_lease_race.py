@@ -12,7 +12,7 @@ from datetime import timedelta
 import pytest
 from world import T0, World
 
-from jetrun.engine import claims
+from jetrun.engine import lease_changes
 from jetrun.errors import CloudError
 from jetrun.guarantee.lease import Lease, LeaseState, extended, from_text, to_text
 from jetrun.guarantee.lifecycle import Kind
@@ -129,7 +129,7 @@ def test_an_extension_that_a_reapers_mark_wrote_over_is_written_again() -> None:
         return to_text(extended(one, until_at))
 
     port_id = str(row["id"])
-    after = claims.change_for_good(world.cloud, world.clock, port_id, "run-1", to, settle_s=0.5)
+    after = lease_changes.change_for_good(world.cloud, world.clock, port_id, "run-1", to, settle_s=0.5)
     assert after == longer
     assert row["description"] == to_text(longer)
 
@@ -151,7 +151,7 @@ def test_an_extension_that_is_written_over_each_time_is_an_error() -> None:
         return to_text(extended(one, T0 + timedelta(days=1)))
 
     with pytest.raises(CloudError, match="written over 3 times"):
-        claims.change_for_good(world.cloud, world.clock, str(row["id"]), "run-1", to, settle_s=0.5)
+        lease_changes.change_for_good(world.cloud, world.clock, str(row["id"]), "run-1", to, settle_s=0.5)
 
 
 def test_a_lease_that_is_gone_is_not_extended() -> None:
@@ -164,6 +164,6 @@ def test_a_lease_that_is_gone_is_not_extended() -> None:
     def to(one: Lease) -> str:
         return to_text(extended(one, one.until_at + timedelta(days=1)))
 
-    assert claims.change_for_good(world.cloud, world.clock, port_id, "run-3", to, settle_s=0.5) is None
-    assert claims.change_for_good(world.cloud, world.clock, port_id, "run-1", to, settle_s=0.5) is None
+    assert lease_changes.change_for_good(world.cloud, world.clock, port_id, "run-3", to, settle_s=0.5) is None
+    assert lease_changes.change_for_good(world.cloud, world.clock, port_id, "run-1", to, settle_s=0.5) is None
     assert row["description"] == RIVAL
