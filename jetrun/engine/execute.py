@@ -9,7 +9,7 @@ from typing import Any
 
 from jetrun.engine import connect
 from jetrun.engine.context import Interrupted, RunContext
-from jetrun.errors import InstanceNotStarted, RemoteCommandFailed, RemoteUnreachable
+from jetrun.errors import CloudError, InstanceNotStarted, RemoteCommandFailed, RemoteUnreachable
 from jetrun.guarantee.lifecycle import Kind, Record, apply
 from jetrun.guarantee.power import Disposition, is_down
 from jetrun.remote.interface import LogFollower, ScriptReading, ScriptSpec, ScriptState
@@ -91,6 +91,7 @@ class _Following:
         self._refilled = context.clock.monotonic()
         self._log_lost = False
         self._stop_until: float | None = None
+        self._cut_off = False
 
     def close(self) -> None:
         """Stop following."""
@@ -108,7 +109,7 @@ class _Following:
                     _ended(context, self._reading)
                     return
                 context.note_interrupt()
-                cause = context.state.stop_cause or self._out_of_time()
+                cause = context.state.stop_cause or ("timeout" if self._time_left_s() <= 0 else "")
                 if cause:
                     self._stop(cause)
                     return
@@ -184,16 +185,16 @@ class _Following:
             if not data and self._follower.ended:
                 return
 
-    def _out_of_time(self) -> str:
-        """``timeout`` when the script's own limit, or the time that shutdown needs, is reached; empty otherwise."""
+    def _time_left_s(self) -> float:
+        """Seconds until the script's own limit, or until the time that the shutdown needs begins; less than 0 when past."""
         context, job = self._context, self._context.job
         now_at = context.clock.now()
-        began_at = datetime.fromisoformat((context.state.script or {})["started_at"]).astimezone(UTC)
-        if job.timeout_s is not None and (now_at - began_at).total_seconds() >= job.timeout_s:
-            return "timeout"
         reserved_s = job.grace_s + job.stage_out_s + job.shutdown_s
-        left_s = (context.deadline_at() - now_at).total_seconds()
-        return "timeout" if left_s <= min(reserved_s, job.max_lifetime_s / 2) else ""
+        left_s = (context.deadline_at() - now_at).total_seconds() - min(reserved_s, job.max_lifetime_s / 2)
+        if job.timeout_s is None:
+            return left_s
+        began_at = datetime.fromisoformat((context.state.script or {})["started_at"]).astimezone(UTC)
+        return min(left_s, job.timeout_s - (now_at - began_at).total_seconds())
 
     def _stop(self, cause: str) -> None:
         """TERM, the grace, KILL: each step said; then what the exit file says."""
@@ -201,7 +202,9 @@ class _Following:
         if not context.state.stop_cause:
             context.record(Kind.STOP_ASKED, cause=cause)
         if self._stop_until is None:
-            self._stop_until = context.clock.monotonic() + context.job.grace_s + context.bounds.ssh_s
+            left_s = (context.deadline_at() - context.clock.now()).total_seconds() - context.job.shutdown_s
+            within_s = min(context.bounds.ssh_s, max(0.0, left_s))
+            self._stop_until = context.clock.monotonic() + context.job.grace_s + within_s
             context.screen.event("script.stop_asked", cause=cause, grace_s=context.job.grace_s)
         for number, wait_s in ((signal.SIGTERM, context.job.grace_s), (signal.SIGKILL, 10.0)):
             try:
@@ -228,33 +231,54 @@ class _Following:
             pause_s = min(1.0, pause_s * 1.5)
 
     def _reconnect(self, error: RemoteUnreachable) -> None:
-        """A new connection, for as long as the instance may be up and the time allows.
+        """One try at a new connection, ``ssh_s`` at most: between two of them the caller looks at the time limits.
+
+        The script may well go on without us, so that only its limits, the lease, or an instance that is off end it.
 
         Raises:
-            InstanceNotStarted: the instance is off, or the time for reaching it is used up.
+            InstanceNotStarted: the instance is off.
+            Interrupted: somebody asked the run to end.
         """
         context = self._context
-        context.screen.event("connection.lost", what=error.what)
+        if not self._cut_off:
+            context.screen.event("connection.lost", what=error.what)
+        self._cut_off = True
         self.close()
-        read = context.cloud.observe(context.instance)
-        context.last_seen = read
-        if is_down(read, Disposition.STOP) or read.status in {"ABSENT", "SUSPENDED", "PAUSED", "ERROR"}:
-            raise InstanceNotStarted(
-                code="instance-lost",
-                what=f"instance {context.state.instance_name} is {read.status} while the script should run on it",
-                state=context.describe_state(),
-                next=f"jetrun collect {context.run}",
-            ) from error
-        left_s = (context.deadline_at() - context.clock.now()).total_seconds() - context.job.shutdown_s
+        _refuse_if_off(context, error)
+        until_s = self._time_left_s() if self._stop_until is None else self._stop_until - context.clock.monotonic()
         try:
-            connect.reach_again(context, within_s=max(context.bounds.ssh_s, left_s))
+            connect.reach_again(context, within_s=min(context.bounds.ssh_s, max(0.0, until_s)))
+        except InstanceNotStarted:
+            return
         except Interrupted:
             # Asked to end while there is no connection: what can be collected is tried once more by the next phase.
             _ended(context, ScriptReading(state=ScriptState.RUNNING), stopped=context.state.stop_cause)
             self._reading = ScriptReading(state=ScriptState.ABSENT)
             raise
         self._reading = context.remote.read_script()
+        self._cut_off = False
         context.screen.event("connection.restored")
+
+
+def _refuse_if_off(context: RunContext, error: RemoteUnreachable) -> None:
+    """Look at the instance that does not answer.
+
+    Raises:
+        InstanceNotStarted: it is off. An API that does not answer either says nothing about it.
+    """
+    try:
+        read = context.cloud.observe(context.instance)
+    except CloudError as unread:
+        context.screen.event("instance.not_observed", what=unread.what)
+        return
+    context.last_seen = read
+    if is_down(read, Disposition.STOP) or read.status in {"ABSENT", "SUSPENDED", "PAUSED", "ERROR"}:
+        raise InstanceNotStarted(
+            code="instance-lost",
+            what=f"instance {context.state.instance_name} is {read.status} while the script should run on it",
+            state=context.describe_state(),
+            next=f"jetrun collect {context.run}",
+        ) from error
 
 
 def _ended(context: RunContext, reading: ScriptReading, *, stopped: str = "") -> None:
@@ -270,14 +294,3 @@ def _ended(context: RunContext, reading: ScriptReading, *, stopped: str = "") ->
     }
     context.record(Kind.SCRIPT_ENDED, **data)
     context.screen.event("script.ended", exit_code=reading.exit_code, state=reading.state.value, stopped=stopped)
-
-
-def collected_log(folder: Path, *, tail_bytes: int) -> str:
-    """The end of the run's local log, undecodable bytes replaced; empty without one."""
-    try:
-        with (folder / "log").open("rb") as file:
-            size = file.seek(0, 2)
-            file.seek(max(0, size - tail_bytes))
-            return file.read().decode(errors="replace")
-    except OSError:
-        return ""

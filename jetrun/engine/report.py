@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from jetrun.cloud.interface import command
 from jetrun.engine.context import RunContext
-from jetrun.engine.execute import collected_log
 from jetrun.errors import ExitCode
 from jetrun.guarantee.lifecycle import Kind, Phase, RunState
 from jetrun.guarantee.power import ABSENT
@@ -120,7 +120,7 @@ def document_of(context: RunContext, code: int) -> dict[str, Any]:
         "outputs_missing": outputs.get("missing", []),
         "outputs_problems": outputs.get("problems", []),
         "log_path": str(context.folder / "log"),
-        "log_tail": collected_log(context.folder, tail_bytes=TAIL_BYTES),
+        "log_tail": _log_tail(context.folder, tail_bytes=TAIL_BYTES),
         "warnings": _warnings(context),
     }
 
@@ -221,3 +221,14 @@ def _phases(state: RunState, context: RunContext) -> list[Mapping[str, Any]]:
         for (phase, at), (_, following) in pairwise(marks)
         if phase is not Phase.CLOSED
     ]
+
+
+def _log_tail(folder: Path, *, tail_bytes: int) -> str:
+    """The end of the run's local log, undecodable bytes replaced; empty without one."""
+    try:
+        with (folder / "log").open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(0, size - tail_bytes))
+            return file.read().decode(errors="replace")
+    except OSError:
+        return ""
