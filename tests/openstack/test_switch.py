@@ -108,7 +108,7 @@ def survives_a_reboot(host: str, machine: Machine) -> None:
     assert before["state"] == "armed", before
     boot = inside(host, "cat /proc/sys/kernel/random/boot_id").stdout
     inside(host, "sudo systemctl reboot")
-    truth.eventually(lambda: inside(host, "cat /proc/sys/kernel/random/boot_id").stdout not in {"", boot}, 60)
+    truth.eventually(lambda: inside(host, "cat /proc/sys/kernel/random/boot_id").stdout not in {"", boot}, 150)
     after = switch(host)
     for key in ("state", "deadline", "run", "generation"):
         assert after[key] == before[key], (before, after)
