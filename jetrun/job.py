@@ -144,7 +144,7 @@ def from_mapping(data: Mapping[str, Any], *, origin: str | Origin) -> Job:
     boot_s, grace_s = budget.duration("boot") or 900.0, given.duration("grace") or 30.0
     stage_in_s, stage_out_s = budget.duration("stage_in") or 1800.0, budget.duration("stage_out") or 1800.0
     shutdown_s = budget.duration("shutdown") or 1080.0
-    around = {"boot": boot_s, "stage_in": stage_in_s if inputs else NO_INPUTS_S}
+    around = {"boot": boot_s, "stage_in": stage_in_s if inputs else min(stage_in_s, NO_INPUTS_S)}
     around |= {"grace": grace_s, "stage_out": stage_out_s, "shutdown": shutdown_s}
     lifetime_s, timeout_s = lifetime(given, instance, around)
     return Job(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeVar
 
 from jetrun.cloud.interface import Instance, LeasePort, command
 from jetrun.engine import claims
+from jetrun.engine.connect import switch_for
 from jetrun.engine.context import RunContext, lease_dict
 from jetrun.engine.lease_changes import TRIES
 from jetrun.engine.prepare import launch_name, wish
@@ -32,6 +34,8 @@ def create(context: RunContext) -> None:
     if plan.wish.key_name and plan.wish.public_key:
         _try(lambda: context.cloud.ensure_keypair(plan.wish.key_name or "", plan.wish.public_key or ""))
     port = _port(context)
+    # Armed at its first boot already: if this process dies before it ever logs in, the lease's deadline still ends it.
+    plan = replace(plan, wish=replace(plan.wish, user_data=_first_boot(context)))
     context.check()
     if not context.state.create_intended:
         context.record(Kind.CREATE_INTENDED, port_id=port.port_id, flavor=plan.flavor, vcpus=plan.vcpus)
@@ -59,6 +63,13 @@ def create(context: RunContext) -> None:
             next=f"{command(context.cloud_name)} server list --tags jetrun-run-{context.run}",
         )
     _created(context, found.id, None, plan.flavor, plan.vcpus)
+
+
+def _first_boot(context: RunContext) -> str:
+    """What cloud-init does at the first boot: arm the dead-man's switch."""
+    if not context.job.deadman:
+        return ""
+    return context.remote.first_boot(switch_for(context, InstanceId(""), None))
 
 
 def search(context: RunContext) -> Instance | None:

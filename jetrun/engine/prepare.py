@@ -132,7 +132,7 @@ def launch_name(context: RunContext) -> str:
     return (isinstance(wanted, Launch) and wanted.name) or f"jetrun-{context.run}"
 
 
-def wish(context: RunContext, *, user_data: str = "") -> LaunchWish:
+def wish(context: RunContext) -> LaunchWish:
     """The job's wish as the cloud interface takes it."""
     launch = context.job.instance
     assert isinstance(launch, Launch)  # noqa: S101 - the caller matched on it
@@ -147,7 +147,6 @@ def wish(context: RunContext, *, user_data: str = "") -> LaunchWish:
         key_name=f"jetrun-{digest}" if own else launch.key,
         public_key=context.public_key if own else None,
         security_groups=launch.security_groups,
-        user_data=user_data,
         metadata={"jetrun_run": context.run, "jetrun_end": context.job.disposition.value},
         tags=("jetrun", f"jetrun-run-{context.run}"),
     )

@@ -227,6 +227,9 @@ class Remote(Protocol):
     def facts(self) -> GuestFacts:
         """What the instance says about itself."""
 
+    def first_boot(self, switch: Switch) -> str:
+        """User data that arms the switch at an instance's first boot, before anybody logs in; needs no connection."""
+
     def arm_switch(self, switch: Switch) -> SwitchReading:
         """Arm the dead-man's switch, replacing an older one, and read it back."""
 

@@ -113,6 +113,10 @@ class SshRemote:
             self.facts()
         return self._base
 
+    def first_boot(self, switch: Switch) -> str:
+        """User data that arms the switch at an instance's first boot."""
+        return deadman.user_data(switch)
+
     def arm_switch(self, switch: Switch) -> SwitchReading:
         """Arm the dead-man's switch, replacing an older one, and read it back.
 

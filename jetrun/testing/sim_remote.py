@@ -132,6 +132,10 @@ class SimRemote:
             free_bytes=1 << 40, logged_in=(), load_1m=0.0, cpus=2,
         )  # fmt: skip
 
+    def first_boot(self, switch: Switch) -> str:
+        """Guests of the simulation run no cloud-init: the words that would be given to it."""
+        return f"switch of {switch.run}"
+
     def arm_switch(self, switch: Switch) -> SwitchReading:
         """Arm it."""
         guest = self._guest()

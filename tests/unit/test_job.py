@@ -73,6 +73,9 @@ def test_the_design_example_is_a_job_as_it_stands():
     )
 
 
+BUDGET = ("boot", "stage_in", "stage_out", "shutdown")
+
+
 def test_a_job_needs_only_a_script_and_an_instance():
     least = job()
     assert (least.name, least.disposition, least.take_over, least.deadman) == ("train", Disposition.SHELVE, "no", True)
@@ -89,6 +92,11 @@ def test_without_a_timeout_it_is_the_longest_that_the_lifetime_holds():
 def test_a_given_lifetime_alone_sets_the_timeout_too():
     short = job(instance={"on": "vm", "max_lifetime": "2h"})
     assert short.timeout_s == 7200 - (900 + 60 + 30 + 1800 + 1080)
+
+
+def test_a_budget_for_inputs_that_are_not_there_may_be_smaller_than_what_is_set_aside_for_none():
+    one = job(instance={"on": "vm", "max_lifetime": "9s"}, grace="1s", timeout="3s", budget=dict.fromkeys(BUDGET, "1s"))
+    assert one.max_lifetime_s == 9
 
 
 def test_a_launch_keeps_every_wish():
