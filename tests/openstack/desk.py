@@ -17,7 +17,7 @@ from lab import place
 from smtp_servers import Mailbox
 
 QUICK = {
-    "verify_gap_s": 2, "settle_s": 75, "task_seen_s": 15, "shelve_s": 60, "stop_s": 100, "unshelve_s": 60, "foreign_task_s": 30,
+    "verify_gap_s": 2, "settle_s": 30, "task_seen_s": 15, "shelve_s": 60, "stop_s": 100, "unshelve_s": 60, "foreign_task_s": 30,
     "build_s": 90, "delete_s": 60, "unreachable_s": 30, "ssh_s": 90, "api_timeout_s": 20, "lease_margin_s": 10,
 }  # fmt: skip
 """Bounds for a cloud whose instances boot in ten seconds: a fault is given up on within a test's patience."""

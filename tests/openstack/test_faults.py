@@ -186,7 +186,7 @@ def test_an_unshelve_bounces_because_no_host_takes_it(desk: Desk, machine: Machi
 def test_the_quota_is_full(desk: Desk, machine: Machine, lab: Any, admin: Any) -> None:
     machine.be("SHELVED_OFFLOADED")
     project = lab.current_project_id
-    admin.compute.update_quota_set(project, ram=256)
+    admin.compute.update_quota_set(project, ram=256, force=True)
     try:
         ended = desk.run(desk.script("true\n"), *MAIL, on=machine.name)
     finally:
