@@ -39,7 +39,7 @@ openstack-down: ## end it; ARGS=--purge forgets its databases too
 openstack-status: ## what of it runs
 	@tests/openstack/up status
 
-test-openstack: .venv/tools.made ## the tests that need it: contract, whole jobs on virtual machines, faults; ARGS="-k name" for some
+test-openstack: openstack-up ## the tests that need it: contract, whole jobs on virtual machines, faults; ARGS="-k name" for some
 	@.ci/test-openstack $(ARGS)
 
 clean: ## remove the environment and what tools leave behind
