@@ -95,7 +95,8 @@ class House:
         with contextlib.suppress(OSError):
             # A full disk keeps the log out, never a run from its end.
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        remote = SshRemote(run, host_keys=self.config.home / "host_keys")
+        shares = bool(job.inputs or job.outputs)
+        remote = SshRemote(run, host_keys=self.config.home / "host_keys", shares=shares)
         self._closing.append(remote.close)
         log = RunLog(screen, folder / "run.jsonl", run_id=run, cloud=choice.name, instance_id=state.instance or "")
         self._closing.append(log.close)

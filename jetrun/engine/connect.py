@@ -18,8 +18,12 @@ ATTEMPT_S = 10.0
 STEADY_S = 30.0
 """A connection that stood for this long was a good one; also the longest pause before a new one."""
 
-NO_ANSWER_PAUSE_S = 2.0
+NO_ANSWER_PAUSE_S = 0.5
 """Longest pause while nobody answers: a guest takes a quarter of a minute to boot, and every second of it is paid for."""
+
+
+ADDRESSES_S = 5.0
+"""How old the instance's addresses may be while nobody answers there."""
 
 
 def connect(context: RunContext) -> None:
@@ -60,11 +64,14 @@ def reach(context: RunContext, *, within_s: float) -> tuple[Target, str]:
     keys: Sequence[str] = ()
     pause_s = context.bounds.poll_first_s
     addresses: list[Address] = []
+    asked = float("-inf")
     while True:
-        try:
-            addresses = context.cloud.addresses(context.instance)
-        except CloudError as error:
-            context.screen.event("instance.address_unknown", what=error.what)
+        if not addresses or context.clock.monotonic() - asked >= ADDRESSES_S:
+            asked = context.clock.monotonic()
+            try:
+                addresses = context.cloud.addresses(context.instance)
+            except CloudError as error:
+                context.screen.event("instance.address_unknown", what=error.what)
         if not keys and not context.remote.is_pinned(context.instance):
             keys = _console_keys(context)
         hosts = [context.job.ssh.host] if context.job.ssh.host else [one.ip for one in addresses]

@@ -174,5 +174,5 @@ def since(then: datetime, now_at: datetime) -> float:
 
 
 def pause(evidence: Evidence) -> float:
-    """Seconds until the next look: rising by half at each look since the last request."""
-    return min(evidence.bounds.poll_last_s, evidence.bounds.poll_first_s * 1.5 ** min(evidence.looks, 20))
+    """Seconds until the next look: rising by a seventh at each, so that what took t is seen t/7 later at the latest."""
+    return min(evidence.bounds.poll_last_s, evidence.bounds.poll_first_s * 1.15 ** min(evidence.looks, 40))

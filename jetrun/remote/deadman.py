@@ -32,7 +32,7 @@ dir="${DESTDIR:-}/var/lib/jetrun"
 act=$1
 shift
 if [ "$act" = arm ]; then
-	mkdir -p "$dir" && supervisor >"$dir/deadman.sh.new" && chmod 0755 "$dir/deadman.sh.new" &&
+	{ [ -d "$dir" ] || mkdir -p "$dir"; } && supervisor >"$dir/deadman.sh.new" && chmod 0755 "$dir/deadman.sh.new" &&
 		mv -f "$dir/deadman.sh.new" "$dir/deadman.sh" || exit 6
 fi
 if [ ! -e "$dir/deadman.sh" ]; then

@@ -33,7 +33,6 @@ def read(connection: SshConnection, run: RunId) -> tuple[GuestFacts, str]:
             boot_id=found["boot"],
             has_root=found["root"] == "yes",
             has_rsync=found["rsync"] == "yes",
-            has_systemd=found["systemd"] == "yes",
             free_bytes=int(found["free_kib"]) * 1024,
             logged_in=tuple(sorted({line[5:] for line in lines if line.startswith("user=")})),
             load_1m=float(found["load"]),

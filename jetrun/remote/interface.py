@@ -57,7 +57,6 @@ class GuestFacts:
     boot_id: str
     has_root: bool
     has_rsync: bool
-    has_systemd: bool
     free_bytes: int
     logged_in: Sequence[str]
     load_1m: float

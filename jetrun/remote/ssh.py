@@ -47,13 +47,15 @@ class SshRemote:
 
     Args:
         run: names the run's folder on the instance. host_keys: the folder of pinned host keys.
+        shares: begin the connection of the transfers at once, because there will be some.
     """
 
-    def __init__(self, run: RunId, *, host_keys: Path) -> None:
+    def __init__(self, run: RunId, *, host_keys: Path, shares: bool = True) -> None:
         if not _RUN.fullmatch(run):
             raise InternalError(what=f"{run!r} cannot name a run", next="jetrun ps")
         self._run = run
         self._keys = HostKeyFolder(host_keys)
+        self._shares = shares
         self._connection: SshConnection | None = None
         self._ssh: OpenSsh | None = None
         self._base = ""
@@ -84,8 +86,9 @@ class SshRemote:
         opened, connected = ssh_connection.connect(target, self._keys, within_s=within_s)
         self._connection = opened
         self._ssh = OpenSsh(target, self._keys.path(target.instance))
-        # Its handshake goes on while we ask for the facts: the first transfer then needs none.
-        self._ssh.share()
+        if self._shares:
+            # Its handshake goes on while we ask for the facts: the first transfer then needs none.
+            self._ssh.share()
         return connected
 
     def close(self) -> None:

@@ -128,7 +128,7 @@ class SimRemote:
         """An idle instance with everything there."""
         self._guest()
         return GuestFacts(
-            now_at=self._clock.now(), boot_id=self._boot, has_root=True, has_rsync=True, has_systemd=True,
+            now_at=self._clock.now(), boot_id=self._boot, has_root=True, has_rsync=True,
             free_bytes=1 << 40, logged_in=(), load_1m=0.0, cpus=2,
         )  # fmt: skip
 

@@ -18,8 +18,9 @@ case "$1" in
 is-system-running) echo running ;;
 enable) touch '{root}/active' ;;
 disable | stop) rm -f '{root}/active' ;;
-is-active | is-enabled) [ -e '{root}/active' ] ;;
-show) echo SubState=waiting ;;
+show)
+	if [ -e '{root}/active' ]; then printf '%s\\n' ActiveState=active SubState=waiting UnitFileState=enabled
+	else printf '%s\\n' ActiveState=inactive SubState=dead UnitFileState=disabled; fi ;;
 esac
 """
 

@@ -270,7 +270,14 @@ def test_somebody_deletes_the_instance_in_the_middle(desk: Desk, lab: Any, admin
     try:
         victim.wait("ACTIVE")
         run = desk.start(
-            "run", str(desk.script("sleep 300\n")), "--on", victim.name, "--take-over-force", "--json", *MAIL, "--no-deadman"
+            "run",
+            str(desk.script("sleep 300\n")),
+            "--on",
+            victim.name,
+            "--take-over-force",
+            "--json",
+            *MAIL,
+            "--no-deadman",
         )
         when(lambda: desk.has_seen("script.started"), 150)
         lab.compute.delete_server(victim.id)

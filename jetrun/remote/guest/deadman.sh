@@ -22,7 +22,7 @@ answer=$root/run/jetrun-shelve
 ask_s=60     # for all that is said to the cloud, one repetition included
 shelve_s=180 # from accepted to off: Nova presses the power button and pulls the plug after 60 s; three times that
 [ -z "$root" ] || ask_s=${JETRUN_ASK_S:-$ask_s}
-systemd=''
+systemd='' ticking='' how=''
 LC_ALL=C
 PATH=$PATH:/usr/sbin:/sbin:/usr/bin:/bin
 export LC_ALL PATH
@@ -39,7 +39,7 @@ look() { # sets $now, $up (s), $boot_now, $uuid_now
 	boot_now='' uuid_now=''
 	read -r boot_now 2>/dev/null <"$root/proc/sys/kernel/random/boot_id" || read -r boot_now </proc/sys/kernel/random/boot_id
 	[ ! -r "$root/sys/class/dmi/id/product_uuid" ] || read -r uuid_now <"$root/sys/class/dmi/id/product_uuid"
-	uuid_now=$(printf %s "$uuid_now" | tr A-F a-f)
+	case $uuid_now in *[A-F]*) uuid_now=$(printf %s "$uuid_now" | tr A-F a-f) ;; esac
 }
 
 is_number() { case $1 in '' | *[!0-9]* | 0?* | ????????????????*) return 1 ;; esac; }
@@ -87,7 +87,7 @@ settle() { sync "$1" 2>/dev/null || sync; }
 
 store() { # durable when this returns 0: beside the target, synced, renamed, synced
 	if { text >"$file.new" && settle "$file.new" && mv -f "$file.new" "$file" && settle "$dir"; } 2>/dev/null; then
-		rm -f "$spare"
+		[ ! -e "$spare" ] || rm -f "$spare"
 		return 0
 	fi
 	# A full disk must not look like a gap: the tick goes on in memory, for this boot.
@@ -95,7 +95,11 @@ store() { # durable when this returns 0: beside the target, synced, renamed, syn
 	return 1
 }
 
-has_systemd() { # asked once a process: it does not change, and each question takes a program's start
+has_systemd() { # asked once a process: it does not change, and each question takes a program's start; sd_booted(3)
+	if [ -z "$root" ]; then
+		[ -d /run/systemd/system ]
+		return
+	fi
 	case ${systemd:=$(systemctl is-system-running 2>/dev/null)} in
 	running | degraded | starting | initializing | maintenance) ;;
 	*) return 1 ;;
@@ -236,13 +240,10 @@ do_tick() {
 	fi
 }
 
-write_if_new() { # $1 file, text on stdin; true when it changed
+write_if_new() { # $1 file, $2 its text; true when it changed
+	[ "$(cat "$1" 2>/dev/null)" != "$2" ] || return 1
 	mkdir -p "${1%/*}"
-	cat >"$1.new"
-	if cmp -s "$1.new" "$1"; then
-		rm -f "$1.new"
-		return 1
-	fi
+	printf '%s\n' "$2" >"$1.new"
 	settle "$1.new"
 	mv -f "$1.new" "$1"
 }
@@ -250,15 +251,25 @@ write_if_new() { # $1 file, text on stdin; true when it changed
 start_ticking() {
 	if has_systemd; then
 		changed=no
-		printf '%s\n' '[Unit]' "Description=jetrun dead-man's switch" '[Service]' Type=oneshot \
-			"ExecStart=/bin/sh \"$dir/deadman.sh\" tick" | write_if_new "$units/jetrun-deadman.service" && changed=yes
-		printf '%s\n' '[Unit]' "Description=jetrun dead-man's switch" '[Timer]' "OnBootSec=$tick_s" "OnActiveSec=$tick_s" \
-			"OnUnitActiveSec=$tick_s" AccuracySec=1 '[Install]' WantedBy=timers.target |
-			write_if_new "$units/jetrun-deadman.timer" && changed=yes
+		write_if_new "$units/jetrun-deadman.service" "[Unit]
+Description=jetrun dead-man's switch
+[Service]
+Type=oneshot
+ExecStart=/bin/sh \"$dir/deadman.sh\" tick" && changed=yes
+		write_if_new "$units/jetrun-deadman.timer" "[Unit]
+Description=jetrun dead-man's switch
+[Timer]
+OnBootSec=$tick_s
+OnActiveSec=$tick_s
+OnUnitActiveSec=$tick_s
+AccuracySec=1
+[Install]
+WantedBy=timers.target" && changed=yes
 		if [ "$changed" = yes ]; then
 			systemctl daemon-reload
 			systemctl stop jetrun-deadman.timer 2>/dev/null
 		elif is_ticking; then
+			ticking=yes
 			return
 		fi
 		systemctl enable --now jetrun-deadman.timer >/dev/null 2>&1
@@ -278,11 +289,11 @@ start_ticking() {
 is_ticking() { # also sets $how
 	if has_systemd; then
 		how=systemd
-		systemctl is-active --quiet jetrun-deadman.timer || return 1
-		case $(systemctl show -p SubState jetrun-deadman.timer 2>/dev/null) in
-		SubState=elapsed | SubState=dead | SubState=failed) return 1 ;;
-		esac
-		systemctl is-enabled --quiet jetrun-deadman.timer
+		# One question for three answers: each program's start takes a tenth of a second on a slow guest.
+		shown=$(systemctl show -p ActiveState -p SubState -p UnitFileState jetrun-deadman.timer 2>/dev/null)
+		case $shown in *SubState=elapsed* | *SubState=dead* | *SubState=failed*) return 1 ;; esac
+		case $shown in *ActiveState=active*) ;; *) return 1 ;; esac
+		case $shown in *UnitFileState=enabled*) ;; *) return 1 ;; esac
 	else
 		how=loop
 		[ -e "$cron" ] || how='loop, not after a reboot'
@@ -310,7 +321,9 @@ do_status() {
 	look
 	load
 	case $? in 1) state=absent ;; 2) state=unreadable ;; esac
-	if is_ticking; then ticking=yes; else ticking=no; fi
+	if [ -z "$ticking" ]; then
+		if is_ticking; then ticking=yes; else ticking=no; fi
+	fi
 	text
 	printf '%s\n' "ticking=$ticking" "how=$how" "now=$now"
 }
@@ -337,7 +350,8 @@ do_arm() {
 		*) return 5 ;;
 		esac
 	done
-	rm -f "$notice" "$key"
+	[ ! -e "$notice" ] || rm -f "$notice"
+	[ ! -e "$key" ] || rm -f "$key"
 	store || { rm -f "$spare" && return 6; }
 	start_ticking
 }
@@ -374,7 +388,7 @@ lock() { # one at a time, within 10 s; busybox's flock knows no limit, and where
 	flock 9
 }
 
-mkdir -p "$dir" || exit 3
+[ -d "$dir" ] || mkdir -p "$dir" || exit 3
 command=$1
 shift
 case $command in
@@ -390,7 +404,7 @@ arm | shelve | ending | disarm)
 	case $command in
 	arm) do_arm "$@" ;;
 	shelve) do_shelve "$1" ;;
-	ending) change "$1" ending ;;
+	ending) ticking=unasked && change "$1" ending ;; # nobody may wait for it
 	disarm) change "$1" disarmed ;;
 	esac
 	result=$?

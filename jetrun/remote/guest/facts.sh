@@ -12,10 +12,6 @@ else
 fi
 echo "boot=$boot"
 if command -v rsync >/dev/null 2>&1; then echo rsync=yes; else echo rsync=no; fi
-case $(systemctl is-system-running 2>/dev/null) in
-running | degraded | starting | initializing | maintenance) echo systemd=yes ;;
-*) echo systemd=no ;;
-esac
 echo "free_kib=$(df -Pk "$HOME" | awk 'NR == 2 { print $4 }')"
 who 2>/dev/null | while read -r name _; do echo "user=$name"; done
 read -r load _ </proc/loadavg

@@ -21,9 +21,11 @@ is-system-running) echo running ;;
 enable*) touch "$root/active" "$root/enabled" ;;
 disable*) rm -f "$root/active" "$root/enabled" ;;
 stop*) rm -f "$root/active" ;;
-is-active*) [ -e "$root/active" ] ;;
-is-enabled*) [ -e "$root/enabled" ] ;;
-show*) cat "$root/substate" 2>/dev/null || echo SubState=waiting ;;
+show*)
+	if [ -e "$root/active" ]; then echo ActiveState=active; else echo ActiveState=inactive; fi
+	cat "$root/substate" 2>/dev/null || echo SubState=waiting
+	if [ -e "$root/enabled" ]; then echo UnitFileState=enabled; else echo UnitFileState=disabled; fi
+	;;
 poweroff) [ ! -e "$root/poweroff-fails" ] ;;
 esac
 """
