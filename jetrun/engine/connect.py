@@ -9,7 +9,7 @@ from jetrun.engine import self_shelve
 from jetrun.engine.context import RunContext
 from jetrun.errors import CloudError, InstanceInUse, InstanceNotStarted, RemoteError, RemoteRefused, UsageError
 from jetrun.guarantee.lifecycle import Kind
-from jetrun.guarantee.power import InstanceId
+from jetrun.guarantee.power import Disposition, InstanceId, is_down
 from jetrun.remote.interface import GuestFacts, Switch, SwitchReading, Target
 
 ATTEMPT_S = 10.0
@@ -113,6 +113,27 @@ def reach_again(context: RunContext, *, within_s: float) -> None:
     context.pause(context.reconnect_pause_s)
     reach(context, within_s=within_s)
     context.reached_at = context.clock.monotonic()
+
+
+def refuse_if_off(context: RunContext, error: Exception) -> None:
+    """Look at the instance that does not answer.
+
+    Raises:
+        InstanceNotStarted: it is off. An API that does not answer either says nothing about it.
+    """
+    try:
+        read = context.cloud.observe(context.instance)
+    except CloudError as unread:
+        context.screen.event("instance.not_observed", what=unread.what)
+        return
+    context.last_seen = read
+    if is_down(read, Disposition.STOP) or read.status in {"ABSENT", "SUSPENDED", "PAUSED", "ERROR"}:
+        raise InstanceNotStarted(
+            code="instance-lost",
+            what=f"instance {context.state.instance_name} is {read.status} while the script should run on it",
+            state=context.describe_state(),
+            next=f"jetrun collect {context.run}",
+        ) from error
 
 
 def _target(context: RunContext, host: str, keys: Sequence[str]) -> Target:

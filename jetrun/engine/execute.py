@@ -9,9 +9,8 @@ from typing import Any
 
 from jetrun.engine import connect
 from jetrun.engine.context import Interrupted, RunContext
-from jetrun.errors import CloudError, InstanceNotStarted, RemoteCommandFailed, RemoteUnreachable
+from jetrun.errors import InstanceNotStarted, RemoteCommandFailed, RemoteUnreachable
 from jetrun.guarantee.lifecycle import Kind, Record, apply
-from jetrun.guarantee.power import Disposition, is_down
 from jetrun.remote.interface import LogFollower, ScriptReading, ScriptSpec, ScriptState
 
 CHUNK_BYTES = 256 * 1024
@@ -244,7 +243,7 @@ class _Following:
             context.screen.event("connection.lost", what=error.what)
         self._cut_off = True
         self.close()
-        _refuse_if_off(context, error)
+        connect.refuse_if_off(context, error)
         until_s = self._time_left_s() if self._stop_until is None else self._stop_until - context.clock.monotonic()
         try:
             connect.reach_again(context, within_s=min(context.bounds.ssh_s, max(0.0, until_s)))
@@ -258,27 +257,6 @@ class _Following:
         self._reading = context.remote.read_script()
         self._cut_off = False
         context.screen.event("connection.restored")
-
-
-def _refuse_if_off(context: RunContext, error: RemoteUnreachable) -> None:
-    """Look at the instance that does not answer.
-
-    Raises:
-        InstanceNotStarted: it is off. An API that does not answer either says nothing about it.
-    """
-    try:
-        read = context.cloud.observe(context.instance)
-    except CloudError as unread:
-        context.screen.event("instance.not_observed", what=unread.what)
-        return
-    context.last_seen = read
-    if is_down(read, Disposition.STOP) or read.status in {"ABSENT", "SUSPENDED", "PAUSED", "ERROR"}:
-        raise InstanceNotStarted(
-            code="instance-lost",
-            what=f"instance {context.state.instance_name} is {read.status} while the script should run on it",
-            state=context.describe_state(),
-            next=f"jetrun collect {context.run}",
-        ) from error
 
 
 def _ended(context: RunContext, reading: ScriptReading, *, stopped: str = "") -> None:

@@ -106,7 +106,8 @@ def _manifest(context: RunContext, problems: list[str]) -> list[dict[str, Any]]:
     try:
         for path in sorted(context.output_dir.rglob("*")):
             if path.is_file() and not path.is_symlink():
-                digest = hashlib.file_digest(path.open("rb"), "sha256").hexdigest()
+                with path.open("rb") as file:
+                    digest = hashlib.file_digest(file, "sha256").hexdigest()
                 name = str(path.relative_to(context.output_dir))
                 files.append({"path": name, "size_bytes": path.stat().st_size, "sha256": digest})
     except OSError as error:
@@ -117,7 +118,12 @@ def _manifest(context: RunContext, problems: list[str]) -> list[dict[str, Any]]:
 def _transfer(
     context: RunContext, what: str, begin: Callable[[], Transfer], *, budget_s: float, interruptible: bool
 ) -> TransferReading:
-    """Watch a transfer to its end, beginning it again after a broken connection, within the budget."""
+    """Watch a transfer to its end, beginning it again after a broken connection, within the budget.
+
+    Raises:
+        InstanceNotStarted: the way out; the instance is off, or not reached again.
+        Interrupted: the way in; somebody asked the run to end.
+    """
     began = context.clock.monotonic()
     reading = TransferReading(state=TransferState.FAILED, failure="not begun")
     while True:
@@ -126,6 +132,9 @@ def _transfer(
             reading = _watch(context, what, transfer, began + budget_s, interruptible=interruptible)
         except RemoteUnreachable as error:
             reading = TransferReading(state=TransferState.FAILED, failure=error.what, retryable=True)
+            if not interruptible:
+                # Nothing is fetched from an instance that is off or gone: its end must not wait for it.
+                connect.refuse_if_off(context, error)
         left_s = began + budget_s - context.clock.monotonic()
         if reading.state is TransferState.DONE or not reading.retryable or left_s <= 0:
             return reading
@@ -133,6 +142,9 @@ def _transfer(
         try:
             connect.reach_again(context, within_s=min(left_s, context.bounds.ssh_s))
         except InstanceNotStarted as error:
+            if not interruptible:
+                # What cannot be reached for the log cannot be reached for the outputs either.
+                raise
             return TransferReading(state=TransferState.FAILED, failure=error.what)
         except Interrupted:
             if interruptible:

@@ -266,7 +266,7 @@ def test_the_guest_reboots_itself_in_the_middle(desk: Desk, machine: Machine) ->
 
 
 def test_somebody_deletes_the_instance_in_the_middle(desk: Desk, lab: Any, admin: Any) -> None:
-    victim = Machine(lab, admin, "box-victim", flavor="m1.tiny")
+    victim = Machine(lab, admin, "box-victim")
     try:
         victim.wait("ACTIVE")
         run = desk.start(
