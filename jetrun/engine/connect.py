@@ -23,7 +23,7 @@ NO_ANSWER_PAUSE_S = 0.5
 
 
 ADDRESSES_S = 5.0
-"""How old the instance's addresses may be while nobody answers there."""
+"""How old may be what is known of the instance, its addresses and that it is on, while nobody answers there."""
 
 
 def connect(context: RunContext) -> None:
@@ -56,7 +56,7 @@ def reach(context: RunContext, *, within_s: float) -> tuple[Target, str]:
     """An SSH connection: (where to, how its host key was trusted). Tries every address again until the time is up.
 
     Raises:
-        InstanceNotStarted: none in time; names the security group where that is why.
+        InstanceNotStarted: none in time (names the security group where that is why), or the instance is off.
         Interrupted: somebody asked the run to end.
     """
     began = context.clock.monotonic()
@@ -65,6 +65,7 @@ def reach(context: RunContext, *, within_s: float) -> tuple[Target, str]:
     pause_s = context.bounds.poll_first_s
     addresses: list[Address] = []
     asked = float("-inf")
+    seen = context.clock.monotonic()
     while True:
         if not addresses or context.clock.monotonic() - asked >= ADDRESSES_S:
             asked = context.clock.monotonic()
@@ -89,6 +90,9 @@ def reach(context: RunContext, *, within_s: float) -> tuple[Target, str]:
                     ) from error
             except RemoteError as error:
                 last = error
+                if context.clock.monotonic() - seen >= ADDRESSES_S:
+                    seen = context.clock.monotonic()
+                    refuse_if_off(context, error)
             else:
                 return target, trusted.host_key_trust
         if context.clock.monotonic() - began >= within_s:
@@ -130,7 +134,7 @@ def refuse_if_off(context: RunContext, error: Exception) -> None:
     if is_down(read, Disposition.STOP) or read.status in {"ABSENT", "SUSPENDED", "PAUSED", "ERROR"}:
         raise InstanceNotStarted(
             code="instance-lost",
-            what=f"instance {context.state.instance_name} is {read.status} while the script should run on it",
+            what=f"instance {context.state.instance_name} is {read.status}, so that nothing on it can be reached",
             state=context.describe_state(),
             next=f"jetrun collect {context.run}",
         ) from error

@@ -67,6 +67,7 @@ def _started(context: RunContext) -> ScriptReading:
             context.screen.event("connection.lost", what=error.what)
             if context.clock.monotonic() >= until:
                 raise
+            connect.refuse_if_off(context, error)
             connect.reach_again(context, within_s=context.bounds.ssh_s)
     if context.state.script is None:
         at = reading.started_at or context.clock.now()

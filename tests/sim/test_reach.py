@@ -10,7 +10,7 @@ import pytest
 from world import World
 
 from jetrun.engine import connect
-from jetrun.errors import RemoteError, RemoteRefused, RemoteUnreachable
+from jetrun.errors import InstanceNotStarted, RemoteError, RemoteRefused, RemoteUnreachable
 from jetrun.remote.interface import Connected
 
 
@@ -55,3 +55,18 @@ def test_refused_logins_stay_below_what_openssh_shuts_out() -> None:
     """OpenSSH 9.8, PerSourcePenalties: 5 s for each refused login, enforced when 15 s have added up."""
     pauses = knocks(RemoteRefused(code="login-refused", what="our key is refused"), boots_s=60)
     assert min(pauses) >= 5.0
+
+
+def test_an_instance_that_goes_off_before_it_is_reached_is_seen_within_seconds() -> None:
+    """It powered itself off: waiting for its SSH would cost five minutes of its price, and end in the same."""
+    world = World(status="ACTIVE")
+    assert world.server is not None
+    context: Any = world.context()
+    context.state = replace(context.state, instance=world.server.id)
+    context.remote = Booting(world, RemoteUnreachable(what="no answer"), boots_s=1e9)
+    world.cloud_state.nova.guest_powered_off(world.server.id, world.clock.now())
+    began = world.clock.monotonic()
+    with pytest.raises(InstanceNotStarted) as caught:
+        connect.reach(context, within_s=300)
+    assert caught.value.code == "instance-lost"
+    assert world.clock.monotonic() - began < 15
