@@ -34,6 +34,10 @@ def _run(log: str, *command: str, text: str | None = None) -> str:
 
 def found() -> None:
     """MariaDB's own tables, before its first start."""
+    # Its temporary tables are named by its process id, which is the same in the namespaces of every lab: not in /tmp.
+    spare = place.STATE / "mysql-tmp"
+    spare.mkdir(parents=True, exist_ok=True)
+    shutil.chown(spare, "mysql", "mysql")
     if place.is_done("mariadb"):
         return
     data = place.STATE / "mysql"
