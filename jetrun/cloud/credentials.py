@@ -9,12 +9,13 @@ from __future__ import annotations
 import difflib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from jetrun.cloud import sources
+from jetrun.cloud.blame import REGION, URL, Lines
 from jetrun.cloud.cloud_files import check_read, searched
 from jetrun.cloud.interface import OPENRC
 from jetrun.cloud.profiles import Profile, profile_for
@@ -35,7 +36,7 @@ class CloudChoice:
         region: openstacksdk's CloudRegion.
         auth_type: ``password``, ``applicationcredential``, ``token`` ...
         can_be_reloaded: another process, later, can log in from the same files; no person has to type anything again.
-        warnings: sentences for the user.
+        warnings: sentences for the user. lines: where the login stands, for messages.
     """
 
     name: str
@@ -44,6 +45,7 @@ class CloudChoice:
     auth_type: str = "password"
     can_be_reloaded: bool = False
     warnings: tuple[str, ...] = ()
+    lines: Lines = field(default_factory=Lines)
 
 
 def choose(
@@ -103,6 +105,11 @@ def _chosen(wanted: str | None, source: sources.Source) -> CloudChoice:
         auth_type=kind,
         can_be_reloaded=(name != "envvars" or source.is_whole) and bool(auth.get(SECRETS.get(kind, ""))),
         warnings=(*source.warnings, *_warnings(places, loader.config_filename)),
+        lines=Lines(
+            where=where,
+            numbers=source.lines if name == "envvars" else None,
+            values={URL: str(auth.get("auth_url") or ""), REGION: str(region.config.get("region_name") or "")},
+        ),
     )
 
 

@@ -182,6 +182,7 @@ def _statements(line: str, number: int, reading: _Reading) -> Iterator[list[_Wor
             words += [word] if word else []
             word = None
         elif sign == "#" and word is None:
+            _refuse_cut_secret(words, number)
             break
         elif sign == ";":
             words += [word] if word else []
@@ -216,13 +217,17 @@ def _add(word: _Word | None, sign: str) -> _Word:
 
 def _name_of(word: _Word | None, words: list[_Word]) -> str:
     """The variable that is being set."""
-    text = (
-        word.text
-        if word is not None and "=" in word.text
-        else next((w.text for w in reversed(words) if "=" in w.text), "")
-    )
+    text = next((one.text for one in (word, *reversed(words)) if one is not None and "=" in one.text), "")
     name = text.partition("=")[0]
     return name if _NAME.fullmatch(name) else "the line"
+
+
+def _refuse_cut_secret(words: list[_Word], number: int) -> None:
+    """A secret with a space and a # in it, and no quotes: a shell takes the rest for a comment."""
+    name = _name_of(None, words)
+    if name.endswith(("_SECRET", "_PASSWORD")) and not words[-1].quoted:
+        why = f"{name}: its value ends before the #, because it is not in quotes"
+        raise OpenrcError(number, why, f"{name}='...'   # the whole value between single quotes")
 
 
 def _cut(word: _Word | None, words: list[_Word], sign: str, rest: str, number: int) -> OpenrcError:
@@ -283,9 +288,9 @@ def _check(values: Mapping[str, str], lines: Mapping[str, int], asked: frozenset
             line, name = stray[0]
             why = f"{name}: an application credential has its own project, and is refused (401) with another scope beside it"
             raise OpenrcError(line, why, f"remove line {line}")
-        for name in ("OS_APPLICATION_CREDENTIAL_SECRET",):
-            if not values.get(name) and name not in asked:
-                raise OpenrcError(lines.get(name, 1), f"{name} is missing or empty", f"export {name}='...'")
+        name = "OS_APPLICATION_CREDENTIAL_SECRET"
+        if not values.get(name) and name not in asked:
+            raise OpenrcError(lines.get(name, 1), f"{name} is missing or empty", f"export {name}='...'")
 
 
 SCOPE_VARIABLES = {

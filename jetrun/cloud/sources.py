@@ -24,13 +24,14 @@ class Source:
     """An environment for openstacksdk's loader.
 
     Attributes:
-        where: for messages. openrc: the cloud's name when it is a file, else empty.
+        where: for messages. openrc: the cloud's name when it is a file, else empty. lines: of its variables.
         is_whole: the file holds its secret, so that another process can log in with it.
     """
 
     environ: Mapping[str, str] = field(repr=False)
     where: str = "the OS_* variables"
     openrc: str = ""
+    lines: Mapping[str, int] = field(default_factory=dict)
     is_whole: bool = False
     warnings: tuple[str, ...] = ()
 
@@ -99,6 +100,7 @@ def from_openrc(name: str, environ: Mapping[str, str], ask: Callable[[str], str]
         environ={**kept, **values},
         where=str(path),
         openrc=name,
+        lines=said.lines,
         is_whole=not said.asked,
         warnings=tuple(notes),
     )

@@ -14,9 +14,10 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 from urllib.parse import quote
 
+from jetrun.cloud.blame import login_failed, no_service
 from jetrun.cloud.classify import of_answer, translated
 from jetrun.cloud.credentials import CloudChoice
-from jetrun.errors import CloudPermanent
+from jetrun.errors import CloudError, CloudPermanent
 
 T = TypeVar("T")
 Params = Sequence[tuple[str, str]]
@@ -46,6 +47,7 @@ class Wire:
 
     def __init__(self, choice: CloudChoice) -> None:
         self._region = choice.region
+        self._lines = choice.lines
         api_s = choice.profile.bounds.api_timeout_s
         self._limits_s = (min(CONNECT_S, api_s), api_s)
         self._session: Any = None
@@ -67,8 +69,11 @@ class Wire:
         Raises:
             CloudError: transient or permanent.
         """
-        with translated("logging in", writes=False):
-            return self.session.auth.get_access(self.session)
+        try:
+            with translated("logging in", writes=False):
+                return self.session.auth.get_access(self.session)
+        except CloudError as error:
+            raise login_failed(error, self._lines) from error.__cause__
 
     def endpoint(self, service: str) -> str:
         """The service's URL by the catalog, or as clouds.yaml overrides it. No discovery: the paths are known.
@@ -80,15 +85,16 @@ class Wire:
             self.access()
             found = self._region.get_endpoint(service) or self._catalogued(service)
             if not found:
-                raise CloudPermanent(
-                    what=f"the cloud's catalog has no {service} service for this region and interface",
-                    next="openstack catalog list",
-                    code="no-such-service",
-                )
+                what, following = no_service(service, self._interface(service), self._lines)
+                raise CloudPermanent(what=what, next=following, code="no-such-service")
             url = found.rstrip("/")
             suffix = _SUFFIX.get(service, "")
             self._endpoints[service] = url if url.endswith(suffix) else url + suffix
         return self._endpoints[service]
+
+    def _interface(self, service: str) -> str:
+        """Which of a service's addresses is meant."""
+        return str(self._region.get_interface(service) or "public")
 
     def _catalogued(self, service: str) -> str | None:
         """The service's URL by the catalog, None where it has none."""
@@ -98,7 +104,7 @@ class Wire:
             found = self.session.auth.get_endpoint(
                 self.session,
                 service_type=service,
-                interface=self._region.get_interface(service) or "public",
+                interface=self._interface(service),
                 region_name=self._region.get_region_name(service) or None,
                 skip_discovery=True,
             )
