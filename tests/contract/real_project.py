@@ -17,7 +17,7 @@ import requests
 import yaml
 from plain_cloud import PlainCloud, Reply
 
-POLL_S = 0.1
+POLL_S = 0.2
 """Between two reads: a state that lasts less may be missed."""
 GONE_S = 60.0
 """Until the instances of the suite must be gone: a delete takes 2 to 4 s."""

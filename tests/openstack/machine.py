@@ -72,4 +72,4 @@ class Machine:
 
     def delete(self) -> None:
         self.lab.compute.delete_server(self.id, ignore_missing=True)
-        truth.eventually(lambda: truth.row(self.id).deleted, 90)
+        truth.eventually(lambda: truth.state(self.id)[0] == "deleted", 90)

@@ -82,7 +82,7 @@ def when(claim: Callable[[], bool], within_s: float = 120) -> None:
 
 
 def task(machine: Machine) -> str:
-    return truth.row(machine.id).task_state or ""
+    return truth.state(machine.id)[1]
 
 
 def begun(desk: Desk, machine: Machine, *words: str, script: str = "true\n") -> Any:

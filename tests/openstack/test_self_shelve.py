@@ -82,7 +82,7 @@ def test_a_forgotten_instance_shelves_itself_and_continue_ends_verified(desk: De
     (armed,) = [one for one in desk.events() if one["event"] == "self_shelve.armed"]
     assert "any action on this instance" in armed["risk"]
     assert len(made_by_jetrun(lab, machine)) == 3, "a credential and two rules"
-    truth.eventually(lambda: truth.row(machine.id).vm_state == "shelved_offloaded", 200)
+    truth.eventually(lambda: truth.state(machine.id)[0] == "shelved_offloaded", 200)
     found = truth.row(machine.id)
     assert found.is_down, found
     assert found.host is None
@@ -126,7 +126,8 @@ def test_whoever_is_root_can_do_anything_to_this_instance_and_nothing_else(
         assert status("POST", f"{user}/application_credentials", json=wish) in {401, 403}
         assert status("GET", one) == 200
         assert status("POST", f"{one}/action", json={"forceDelete": None}) in {202, 204}
-        truth.eventually(lambda: truth.row(machine.id).deleted, 60)
+        truth.eventually(lambda: truth.state(machine.id)[0] == "deleted", 60)
+        assert truth.row(machine.id).deleted
     finally:
         kill(run)
         for credential in lab.identity.application_credentials(lab.current_user_id):

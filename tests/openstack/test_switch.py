@@ -117,7 +117,7 @@ def survives_a_reboot(host: str, machine: Machine) -> None:
 
 def fires(desk: Desk, instance: str) -> None:
     """The guest goes off by itself around its deadline; Nova sees it at its next power sync, and nobody has asked it for anything."""
-    truth.eventually(lambda: instance not in truth.running(), 240)
+    truth.eventually(lambda: instance not in truth.running(), 240, every_s=1)
     late_s = (datetime.now(UTC) - deadline(desk)).total_seconds()
     assert late_s < 75, "the switch looks every minute"
-    truth.eventually(lambda: truth.row(instance).vm_state == "stopped", 40)
+    truth.eventually(lambda: truth.state(instance)[0] == "stopped", 40)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 from lab import place
 
@@ -35,13 +38,56 @@ class Row:
         )
 
 
-def sql(statement: str, database: str = "nova") -> list[list[str]]:
+class Client:
+    """One connection to Nova's database for all questions: a program for each would take a processor for itself."""
+
+    def __init__(self) -> None:
+        words = [
+            "mariadb",
+            "--defaults-file=/dev/null",
+            "-h",
+            "127.0.0.1",
+            "-u",
+            "lab",
+            f"-p{place.PASSWORD}",
+            "nova",
+            "-BNn",
+        ]
+        self._process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+        self._lock = threading.Lock()
+
+    def ask(self, statement: str) -> list[list[str]]:
+        """The rows of a statement; an error ends the client, and the question after it."""
+        asking, answers = self._process.stdin, self._process.stdout
+        assert asking is not None
+        assert answers is not None
+        with self._lock:
+            asking.write(f"{statement};\nSELECT '{END}';\n")
+            asking.flush()
+            rows = []
+            while (line := answers.readline()).rstrip("\n") != END:
+                assert line, f"the database client has ended: {statement}"
+                rows.append(line.rstrip("\n").split("\t"))
+        return rows
+
+    def close(self) -> None:
+        """End it."""
+        self._process.communicate()
+
+
+END = "@end@"
+
+
+@cache
+def client() -> Client:
+    made = Client()
+    atexit.register(made.close)
+    return made
+
+
+def sql(statement: str) -> list[list[str]]:
     """The rows of a statement."""
-    said = subprocess.run(
-        ["mariadb", "--defaults-file=/dev/null", "-h", "127.0.0.1", "-u", "lab", f"-p{place.PASSWORD}", database, "-BNe", statement],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    return [line.split("\t") for line in said.stdout.splitlines()]
+    return client().ask(statement)
 
 
 def running() -> set[str]:
@@ -52,8 +98,14 @@ def running() -> set[str]:
     return set(said.stdout.split())
 
 
+def state(instance: str) -> tuple[str, str]:
+    """vm_state and task_state (empty for none) as the database has them now; cheap enough to be asked all the time."""
+    ((vm_state, task_state),) = sql(f"SELECT vm_state, task_state FROM instances WHERE uuid = '{instance}'")  # noqa: S608
+    return vm_state, "" if task_state == "NULL" else task_state
+
+
 def row(instance: str) -> Row:
-    """The instance as the database has it now."""
+    """The instance as the database has it now, and whether it runs."""
     rows = sql(f"SELECT vm_state, task_state, power_state, host, deleted FROM instances WHERE uuid = '{instance}'")  # noqa: S608
     assert len(rows) == 1, f"{instance}: {rows}"
     vm_state, task_state, power_state, host, deleted = rows[0]
