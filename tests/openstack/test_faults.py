@@ -5,6 +5,7 @@ After the fault is lifted ``jetrun continue`` ends each run verified. One line o
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -123,8 +124,11 @@ def test_glance_dies_during_a_shelve_which_then_fails_silently(desk: Desk, machi
     """Nova takes the guest down, cannot send the snapshot, and calls the instance ACTIVE again; Glance is back by then."""
     run = begun(desk, machine)
     when(lambda: task(machine) == "shelving_image_pending_upload")
+    # The driver stands still meanwhile: it would ask again before Glance is back, which is the next test's case.
+    run.process.send_signal(signal.SIGSTOP)
     with without("glance-api"):
         when(lambda: task(machine) == "")
+    run.process.send_signal(signal.SIGCONT)
     ended = run.end()
     found = tells_the_truth(ended, machine.id)
     assert ended.code == 0, str(ended)
