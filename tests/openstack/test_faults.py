@@ -247,12 +247,12 @@ def test_the_reply_of_a_create_is_lost_and_one_instance_is_made(desk: Desk) -> N
 
 
 def test_the_network_of_the_instance_is_cut_in_the_middle(desk: Desk, machine: Machine, lab: Any) -> None:
-    desk.write_clouds(jetrun=quick(desk, ssh_s=25))
+    desk.write_clouds(jetrun=quick(desk, ssh_s=60))
     run = begun(desk, machine, "--timeout", "30s", script="sleep 300\n")
     when(lambda: desk.has_seen("script.started"))
     port = next(lab.network.ports(device_id=machine.id))
     cut(f"tap{port.id[:11]}")
-    ended = run.end(300)
+    ended = run.end(400)
     found = tells_the_truth(ended, machine.id)
     assert ended.code == 124, str(ended)
     assert ended.is_verified
