@@ -7,7 +7,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PIP_ROOT_USER_ACTION = ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench clean system openstack-up openstack-down openstack-status test-openstack
+.PHONY: help demo test check format bench clean system openstack-up openstack-down openstack-status test-openstack bench-openstack
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ openstack-status: ## what of it runs
 
 test-openstack: openstack-up ## the tests that need it: contract, whole jobs on virtual machines, faults; ARGS="-k name" for some
 	@.ci/test-openstack $(ARGS)
+
+bench-openstack: openstack-up ## what jetrun itself costs there, beside a careful script; ARGS="--rounds 3"
+	@tests/openstack/enter $(BIN)/python benchmarks/real.py $(ARGS)
 
 clean: ## remove the environment and what tools leave behind
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
