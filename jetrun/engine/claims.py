@@ -93,8 +93,13 @@ def grant(context: RunContext) -> None:
     _write(context, port, lease)
     context.lease_written_at = context.clock.monotonic()
     context.record(Kind.LEASE_GRANTED, port_id=port.port_id, **lease_dict(lease))
+    say_granted(context, port.port_id, lease)
+
+
+def say_granted(context: RunContext, port_id: str, lease: Lease) -> None:
+    """Until when the run has the instance: on the screen and in the log."""
     context.screen.event(
-        "lease.granted", port_id=port.port_id, until_at=lease.until_at.isoformat(), generation=lease.generation
+        "lease.granted", port_id=port_id, until_at=lease.until_at.isoformat(), generation=lease.generation
     )
 
 

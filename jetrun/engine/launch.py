@@ -131,6 +131,7 @@ def _port(context: RunContext) -> LeasePort:
         )
     context.record(Kind.PORT_MADE, port_id=port.port_id)
     context.record(Kind.LEASE_GRANTED, **{**lease_dict(lease_now), "port_id": port.port_id})
+    claims.say_granted(context, port.port_id, lease_now)
     return port
 
 

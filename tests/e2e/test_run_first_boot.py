@@ -53,6 +53,7 @@ def launched_and_killed(desk: Desk, deadman: str) -> str:
         os.kill(process.pid, signal.SIGKILL)
         process.communicate()
     assert "instance.reached" not in log(desk)
+    assert "lease.granted" in log(desk), "until when, said for a launch too"
     (made,) = {one["id"] for one in desk.cloud.truth()["instances"]} - before
     return str(made)
 

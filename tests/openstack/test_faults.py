@@ -70,10 +70,13 @@ def note(fault: str, ended: Ended, found: truth.Row, down_s: float | None = None
 
 
 def continued(desk: Desk, machine: Machine, within_s: float = 200) -> float:
-    """``jetrun continue`` ends it verified: the seconds that it took."""
+    """``jetrun continue`` ends it verified, typed again while Nova is still coming back: the seconds that it took."""
     begun = time.monotonic()
     ended = desk.jetrun("continue", "last", "--json", within_s=within_s)
-    assert ended.is_verified, str(ended)
+    while not ended.is_verified:
+        assert time.monotonic() - begun < within_s, str(ended)
+        tells_the_truth(ended, machine.id)
+        ended = desk.jetrun("continue", "last", "--json", within_s=within_s)
     assert tells_the_truth(ended, machine.id).is_down
     return time.monotonic() - begun
 
