@@ -18,8 +18,9 @@ ATTEMPT_S = 10.0
 STEADY_S = 30.0
 """A connection that stood for this long was a good one; also the longest pause before a new one."""
 
-NO_ANSWER_PAUSE_S = 0.5
-"""Longest pause while nobody answers: a guest takes a quarter of a minute to boot, and every second of it is paid for."""
+NO_ANSWER_PAUSE_S, NO_ANSWER_PART = 0.2, 0.01
+"""Longest pause while nobody answers: at first, and as a part of the wait so far. A guest takes a quarter of a minute to boot,
+and every second of it is paid for; one that has not answered for minutes is in no hurry."""
 
 
 ADDRESSES_S = 5.0
@@ -36,7 +37,7 @@ def connect(context: RunContext) -> None:
         Interrupted: somebody asked the run to end.
     """
     target, trust = reach(context, within_s=context.bounds.ssh_s)
-    facts = context.remote.facts()
+    facts = context.remote.facts(people=context.state.adopted)
     _check(context, facts)
     context.record(
         Kind.REACHED,
@@ -101,7 +102,8 @@ def reach(context: RunContext, *, within_s: float) -> tuple[Target, str]:
             # OpenSSH 9.8 shuts out whoever is refused too often: a penalty of 5 s each, enforced from 15 s on (PerSourcePenalties).
             pause_s = context.bounds.poll_last_s
         context.pause(pause_s)
-        pause_s = min(NO_ANSWER_PAUSE_S, context.bounds.poll_last_s, pause_s * 1.5)
+        longest_s = max(NO_ANSWER_PAUSE_S, NO_ANSWER_PART * (context.clock.monotonic() - began))
+        pause_s = min(longest_s, context.bounds.poll_last_s, pause_s * 1.5)
 
 
 def reach_again(context: RunContext, *, within_s: float) -> None:

@@ -151,7 +151,7 @@ class _Following:
         if longer is None or longer["until_at"] <= lease.get("until_at", ""):
             return
         context.state = apply(context.state, Record(at=context.clock.now(), kind=Kind.EXTENDED, data=longer))
-        connect.arm(context, context.remote.facts())
+        connect.arm(context, context.remote.facts(people=False))
         context.screen.event("lease.extended", until_at=longer["until_at"])
 
     def _take(self, data: bytes) -> None:

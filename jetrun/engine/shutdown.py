@@ -104,14 +104,20 @@ def _find_lost(context: RunContext) -> bool:
 
 
 def _say_ending(context: RunContext, disposition: Disposition) -> None:
-    """Mark the switch and the lease as ending. Neither may delay the shutdown: each is tried once, bounded."""
-    if context.state.switch is not None and context.state.switch.get("armed"):
-        try:
-            context.remote.mark_ending()
-        except RemoteError as error:
-            context.screen.event("switch.not_marked", what=error.what)
-    context.remote.close()
+    """Mark the switch and the lease as ending, side by side. Neither may delay the shutdown: each is tried once, bounded."""
+    marked: Callable[[], None] | None = None
+    try:
+        if context.state.switch is not None and context.state.switch.get("armed"):
+            marked = context.remote.mark_ending()
+    except RemoteError as error:
+        context.screen.event("switch.not_marked", what=error.what)
     lease_changes.mark_ending(context, disposition)
+    try:
+        if marked is not None:
+            marked()
+    except RemoteError as error:
+        context.screen.event("switch.not_marked", what=error.what)
+    context.remote.close()
 
 
 def _climb(context: RunContext, disposition: Disposition) -> Receipt:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from jetrun.errors import RemoteCommandFailed, RemoteRefused
 from jetrun.guarantee.power import RunId
 from jetrun.remote import programs
-from jetrun.remote.connection import Reply, SshConnection
+from jetrun.remote.connection import SshConnection
 from jetrun.remote.interface import Switch, SwitchReading
+from jetrun.remote.shells import Reply
 
 ARM_S = 45.0
 """systemd's daemon-reload takes seconds on a guest that is still booting."""
@@ -27,12 +28,12 @@ NEWER, ODD_VALUE, NO_ROOM, BUSY = 4, 5, 6, 7
 """Exit codes of deadman.sh."""
 
 _INSTALL = """\
-[ "$(id -u)" = 0 ] || [ -n "${DESTDIR:-}" ] || { echo 'not root' >&2; exit 126; }
+[ -O / ] 2>/dev/null || [ "$(id -u)" = 0 ] || [ -n "${DESTDIR:-}" ] || { echo 'not root' >&2; exit 126; }
 dir="${DESTDIR:-}/var/lib/jetrun"
 act=$1
 shift
 if [ "$act" = arm ]; then
-	{ [ -d "$dir" ] || mkdir -p "$dir"; } && supervisor >"$dir/deadman.sh.new" && chmod 0755 "$dir/deadman.sh.new" &&
+	{ [ -d "$dir" ] || mkdir -p "$dir"; } && supervisor >"$dir/deadman.sh.new" &&
 		mv -f "$dir/deadman.sh.new" "$dir/deadman.sh" || exit 6
 fi
 if [ ! -e "$dir/deadman.sh" ]; then
@@ -83,22 +84,27 @@ def read(connection: SshConnection) -> SwitchReading:
     return parse(reply)
 
 
-def change(connection: SshConnection, run: RunId, act: str, *, within_s: float) -> SwitchReading:
-    """``ending`` or ``disarm`` the switch of *run*.
+def begin_change(connection: SshConnection, run: RunId, act: str, *, within_s: float) -> Callable[[], SwitchReading]:
+    """Begin to ``ending`` or ``disarm`` the switch of *run*; what is returned waits for its answer.
 
     Raises:
         RemoteRefused: the switch there is another run's.
         RemoteCommandFailed, RemoteUnreachable: as for :func:`read`.
     """
-    reply = _run(connection, act, [run], within_s=within_s)
-    if reply.exit_code == NEWER:
-        raise RemoteRefused(
-            code="switch-not-ours",
-            what=f"the instance's dead-man's switch belongs to run {parse(reply).run}, not to {run}",
-        )
-    if reply.exit_code != 0:
-        raise _failed(f"the dead-man's switch: {act}", reply)
-    return parse(reply)
+    answer = connection.begin(programs.assemble(_INSTALL, [act, run]), within_s=within_s, as_root=True)
+
+    def changed() -> SwitchReading:
+        reply = answer()
+        if reply.exit_code == NEWER:
+            raise RemoteRefused(
+                code="switch-not-ours",
+                what=f"the instance's dead-man's switch belongs to run {parse(reply).run}, not to {run}",
+            )
+        if reply.exit_code != 0:
+            raise _failed(f"the dead-man's switch: {act}", reply)
+        return parse(reply)
+
+    return changed
 
 
 def user_data(switch: Switch) -> str:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from jetrun.errors import RemoteCommandFailed, RemoteRefused, Secret
 from jetrun.guarantee.power import RunId
 from jetrun.remote import programs
-from jetrun.remote.connection import Reply, SshConnection
+from jetrun.remote.connection import SshConnection
 from jetrun.remote.interface import ScriptReading, ScriptSpec, ScriptState
+from jetrun.remote.shells import Reply
 
 if TYPE_CHECKING:
     from paramiko import Channel  # type: ignore[import-untyped]  # it has no types

@@ -1,7 +1,8 @@
-"""What the instance says about itself, in one round trip."""
+"""What the instance says about itself, and whether we are root there."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from jetrun.errors import RemoteCommandFailed
@@ -14,15 +15,20 @@ FACTS_S = 30.0
 """A just-booted guest may be slow with its first sudo (name lookups of its own host name)."""
 
 
-def read(connection: SshConnection, run: RunId) -> tuple[GuestFacts, str]:
+def read(connection: SshConnection, run: RunId, *, people: bool) -> tuple[GuestFacts, str]:
     """The facts, and the run's folder on the instance.
+
+    Args:
+        people: also who is logged in.
 
     Raises:
         RemoteUnreachable: no answer.
         RemoteCommandFailed: the answer cannot be read.
     """
-    reply = connection.run(programs.build(("facts",), [run]), within_s=FACTS_S)
-    found = programs.pairs(reply.output)
+    # Root first, which may take its time: the clock is in the second answer.
+    root = connection.run(programs.build(("root",)), within_s=FACTS_S, as_root=True)
+    reply = connection.run(programs.build(("facts",), [run, "people" if people else ""]), within_s=FACTS_S)
+    found = {**programs.pairs(reply.output), **programs.pairs(root.output)}
     lines = programs.decode(reply.output).splitlines()
     try:
         seconds, _, fraction = found["now"].partition(".")
@@ -31,12 +37,11 @@ def read(connection: SshConnection, run: RunId) -> tuple[GuestFacts, str]:
         facts = GuestFacts(
             now_at=datetime.fromtimestamp(now_s, UTC),
             boot_id=found["boot"],
-            has_root=found["root"] == "yes",
+            has_root=root.exit_code == 0 and found.get("root") == "yes",
             has_rsync=found["rsync"] == "yes",
-            free_bytes=int(found["free_kib"]) * 1024,
             logged_in=tuple(sorted({line[5:] for line in lines if line.startswith("user=")})),
             load_1m=float(found["load"]),
-            cpus=int(found["cpus"]),
+            cpus=_cpus(found),
         )
     except (KeyError, ValueError) as error:
         raise RemoteCommandFailed(
@@ -45,3 +50,15 @@ def read(connection: SshConnection, run: RunId) -> tuple[GuestFacts, str]:
             stderr_tail=reply.errors_tail,
         ) from error
     return facts, found["base"]
+
+
+def _cpus(found: Mapping[str, str]) -> int:
+    """How many processors: of a count, or of a list of ranges such as ``0-3,8`` (cputopology.rst of the kernel).
+
+    Raises:
+        KeyError, ValueError: neither is there.
+    """
+    if "online" not in found:
+        return int(found["cpus"])
+    ranges = [part.partition("-") for part in found["online"].split(",")]
+    return sum(int(last or first) - int(first) + 1 for first, _, last in ranges)

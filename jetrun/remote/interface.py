@@ -6,7 +6,7 @@ deadline; transfers and the log are polled, so that one loop can watch everythin
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -49,7 +49,7 @@ class GuestFacts:
 
     Attributes:
         now_at: its clock. boot_id: changes with every boot. has_root: ``sudo -n`` works.
-        logged_in: names of logged-in users other than this connection's own session; may be empty.
+        logged_in: names of logged-in users other than this connection's own session, where that was asked for; may be empty.
         load_1m: load average over a minute; cpus: how many.
     """
 
@@ -57,7 +57,6 @@ class GuestFacts:
     boot_id: str
     has_root: bool
     has_rsync: bool
-    free_bytes: int
     logged_in: Sequence[str]
     load_1m: float
     cpus: int
@@ -223,8 +222,8 @@ class Remote(Protocol):
     def close(self) -> None:
         """Close connections. Never raises."""
 
-    def facts(self) -> GuestFacts:
-        """What the instance says about itself."""
+    def facts(self, *, people: bool) -> GuestFacts:
+        """What the instance says about itself; with *people* also who is logged in."""
 
     def first_boot(self, switch: Switch) -> str:
         """User data that arms the switch at an instance's first boot, before anybody logs in; needs no connection."""
@@ -238,8 +237,8 @@ class Remote(Protocol):
     def arm_self_shelve(self, key: ShelveKey) -> str:
         """Give the armed switch of this run a credential: why the cloud does not take it from there, empty when it does."""
 
-    def mark_ending(self) -> None:
-        """Tell the switch that the run is ending: at the next boot it disarms itself."""
+    def mark_ending(self) -> Callable[[], None]:
+        """Begin to tell the switch that the run is ending (at the next boot it disarms itself); what is returned waits for its word."""
 
     def disarm_switch(self) -> None:
         """Disarm the switch (an instance that is handed back running)."""

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from jetrun.cloud.interface import ShelveKey
 from jetrun.errors import InternalError, RemoteError, RemoteUnreachable
 from jetrun.guarantee.power import InstanceId, RunId
-from jetrun.remote import connection as ssh_connection
-from jetrun.remote import deadman, execution, facts, host_keys, programs, self_shelve
+from jetrun.remote import deadman, execution, facts, host_keys, opening, programs, self_shelve
 from jetrun.remote.connection import SshConnection
 from jetrun.remote.host_keys import HostKeyFolder
 from jetrun.remote.interface import (
@@ -83,7 +82,7 @@ class SshRemote:
             RemoteRefused: the host key, or our key, is refused.
         """
         self.close()
-        opened, connected = ssh_connection.connect(target, self._keys, within_s=within_s)
+        opened, connected = opening.connect(target, self._keys, within_s=within_s)
         self._connection = opened
         self._ssh = OpenSsh(target, self._keys.path(target.instance))
         if self._shares:
@@ -100,20 +99,20 @@ class SshRemote:
         if ssh is not None:
             ssh.close()
 
-    def facts(self) -> GuestFacts:
-        """What the instance says about itself; one round trip.
+    def facts(self, *, people: bool) -> GuestFacts:
+        """What the instance says about itself; with *people* also who is logged in.
 
         Raises:
             RemoteError: no answer, or not one that can be read.
         """
-        read, self._base = facts.read(self._open, self._run)
+        read, self._base = facts.read(self._open, self._run, people=people)
         self._guest_has_rsync = read.has_rsync
         return read
 
     def _folder(self) -> str:
         """The run's folder on the instance, absolute."""
         if not self._base:
-            self.facts()
+            self.facts(people=False)
         return self._base
 
     def first_boot(self, switch: Switch) -> str:
@@ -145,13 +144,20 @@ class SshRemote:
         """
         return self_shelve.arm(self._open, self._run, key)
 
-    def mark_ending(self) -> None:
-        """Tell the switch that the run is ending: at the next boot it disarms itself.
+    def mark_ending(self) -> Callable[[], None]:
+        """Begin to tell the switch that the run is ending: at the next boot it disarms itself.
+
+        What is returned waits for its word; it may not be called after :meth:`close`.
 
         Raises:
-            RemoteError: it could not be told within its short time.
+            RemoteError: it could not be told within its short time; of the part that waits too.
         """
-        deadman.change(self._open, self._run, "ending", within_s=deadman.MARK_S)
+        answer = deadman.begin_change(self._open, self._run, "ending", within_s=deadman.MARK_S)
+
+        def wait() -> None:
+            answer()
+
+        return wait
 
     def disarm_switch(self) -> None:
         """Disarm the switch (an instance that is handed back running).
@@ -159,7 +165,7 @@ class SshRemote:
         Raises:
             RemoteError: it could not be disarmed.
         """
-        deadman.change(self._open, self._run, "disarm", within_s=deadman.ARM_S)
+        deadman.begin_change(self._open, self._run, "disarm", within_s=deadman.ARM_S)()
 
     def warn_users(self, text: str) -> None:
         """``wall`` *text* to logged-in users. Never raises."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -124,12 +124,13 @@ class SimRemote:
 
     # --- facts and the switch ---
 
-    def facts(self) -> GuestFacts:
+    def facts(self, *, people: bool) -> GuestFacts:
         """An idle instance with everything there."""
+        del people
         self._guest()
         return GuestFacts(
             now_at=self._clock.now(), boot_id=self._boot, has_root=True, has_rsync=True,
-            free_bytes=1 << 40, logged_in=(), load_1m=0.0, cpus=2,
+            logged_in=(), load_1m=0.0, cpus=2,
         )  # fmt: skip
 
     def first_boot(self, switch: Switch) -> str:
@@ -160,9 +161,10 @@ class SimRemote:
         self._guest()
         return ""
 
-    def mark_ending(self) -> None:
-        """The run is ending."""
+    def mark_ending(self) -> Callable[[], None]:
+        """The run is ending; the word is there at once."""
         self._guest().switch_state = "ending"
+        return lambda: None
 
     def disarm_switch(self) -> None:
         """Disarm."""

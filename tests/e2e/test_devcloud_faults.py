@@ -35,6 +35,8 @@ def greeting(running: Running, address: str) -> bytes | None:
             return link.recv(64)
     except TimeoutError:
         return b""
+    except ConnectionResetError:
+        return b"reset"  # caught in the middle of its end
     except ConnectionRefusedError:
         return None
 

@@ -103,7 +103,7 @@ def test_whole_job_on_an_instance(host, tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data/x y").write_bytes(os.urandom(100_000))
     assert host.connect() == "console"
-    facts = host.remote.facts()
+    facts = host.remote.facts(people=True)
     assert (facts.has_root, facts.has_rsync) == (True, True)
     reading = host.arm()
     assert (reading.state, reading.ticking, reading.how) == ("armed", True, "systemd")
@@ -115,13 +115,13 @@ def test_whole_job_on_an_instance(host, tmp_path):
     reading = finished(host.remote.download(["results/"], tmp_path / "out"))
     assert reading.state is TransferState.DONE, reading
     assert (tmp_path / "out/results/x y").read_bytes() == (tmp_path / "data/x y").read_bytes()
-    host.remote.mark_ending()
+    host.remote.mark_ending()()
     assert host.remote.read_switch().state == "ending"
 
 
 def test_switch_turns_the_instance_off_at_its_deadline(host):
     host.connect()
-    host.remote.facts()
+    host.remote.facts(people=True)
     assert host.arm(lasts_s=1, tick_s=0.2).ticking
     host.remote.close()
     eventually(lambda: not host.row["process"], within_s=20)
@@ -130,7 +130,7 @@ def test_switch_turns_the_instance_off_at_its_deadline(host):
 
 def test_spent_switch_leaves_the_instance_to_whom_starts_it(host):
     host.connect()
-    host.remote.facts()
+    host.remote.facts(people=True)
     host.arm(lasts_s=1, tick_s=0.2)
     host.remote.close()
     eventually(lambda: not host.row["really_on"], within_s=20)
@@ -142,14 +142,14 @@ def test_spent_switch_leaves_the_instance_to_whom_starts_it(host):
 
 def test_reboot_makes_the_script_vanish_and_leaves_the_switch_armed(host):
     host.connect()
-    facts = host.remote.facts()
+    facts = host.remote.facts(people=True)
     host.arm(tick_s=0.5)
     run_script(host.remote, "sleep 60")
     assert host.remote.read_script().state is ScriptState.RUNNING
     host.cloud.do("reboot", instance=host.id)
     eventually(lambda: is_lost(host.remote.beat))
     host.connect()
-    assert host.remote.facts().boot_id != facts.boot_id
+    assert host.remote.facts(people=True).boot_id != facts.boot_id
     assert host.remote.read_script().state in {ScriptState.VANISHED, ScriptState.ENDED}
     reading = host.remote.read_switch()
     assert (reading.state, reading.ticking) == ("armed", True)
@@ -157,9 +157,9 @@ def test_reboot_makes_the_script_vanish_and_leaves_the_switch_armed(host):
 
 def test_boot_after_the_ending_mark_disarms(host):
     host.connect()
-    host.remote.facts()
+    host.remote.facts(people=True)
     host.arm(tick_s=0.2)
-    host.remote.mark_ending()
+    host.remote.mark_ending()()
     host.cloud.do("reboot", instance=host.id)
     eventually(lambda: is_lost(host.remote.beat))
     host.connect()
@@ -182,4 +182,4 @@ def test_refused_sudo_is_no_root(host):
     host.act("stop")
     host.act("start")
     host.connect()
-    assert not host.remote.facts().has_root
+    assert not host.remote.facts(people=True).has_root

@@ -53,7 +53,7 @@ def tick(server):
 def test_switch_is_absent_before_it_is_armed(remote):
     reading = remote.read_switch()
     assert (reading.state, reading.ticking, reading.run, reading.deadline_at) == ("absent", False, "", None)
-    remote.mark_ending()
+    remote.mark_ending()()
     remote.disarm_switch()
 
 
@@ -88,7 +88,7 @@ def test_newer_lease_replaces_and_an_older_one_is_refused(remote, server, tmp_pa
             remote.arm_switch(switch(generation=5))
         assert caught.value.code == "switch-of-a-newer-lease"
         assert "run-2" in caught.value.what
-        for act in (remote.mark_ending, remote.disarm_switch):
+        for act in (remote.mark_ending(), remote.disarm_switch):
             with pytest.raises(RemoteRefused, match="run-2"):
                 act()
         assert other.read_switch().state == "armed"
@@ -96,7 +96,7 @@ def test_newer_lease_replaces_and_an_older_one_is_refused(remote, server, tmp_pa
 
 def test_ending_and_disarming_are_read_back(remote):
     remote.arm_switch(switch())
-    remote.mark_ending()
+    remote.mark_ending()()
     assert remote.read_switch().state == "ending"
     remote.disarm_switch()
     reading = remote.read_switch()

@@ -40,7 +40,7 @@ def quick(tmp_path):
 @pytest.fixture
 def remote(server, tmp_path):
     with connected(server, tmp_path) as remote:
-        remote.facts()
+        remote.facts(people=True)
         remote.prepare(None, "")
         yield remote
 
@@ -48,7 +48,7 @@ def remote(server, tmp_path):
 @pytest.fixture
 def rsynced(quick, tmp_path):
     with connected(quick, tmp_path) as remote:
-        remote.facts()
+        remote.facts(people=True)
         remote.prepare(None, "")
         yield remote
 
@@ -127,7 +127,7 @@ def _round_trip(server, tmp_path, work, names):
         (local / "folders" / name).mkdir()
         (local / "folders" / name / "x").write_bytes(b"x")
     with connected(server, tmp_path) as remote:
-        remote.facts()
+        remote.facts(people=True)
         remote.prepare(None, "")
         upload(remote, *(local / name for name in names))
         for name in names:

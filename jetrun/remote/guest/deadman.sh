@@ -22,7 +22,7 @@ answer=$root/run/jetrun-shelve
 ask_s=60     # for all that is said to the cloud, one repetition included
 shelve_s=180 # from accepted to off: Nova presses the power button and pulls the plug after 60 s; three times that
 [ -z "$root" ] || ask_s=${JETRUN_ASK_S:-$ask_s}
-systemd='' ticking='' how=''
+systemd='' ticking='' how='' now=''
 LC_ALL=C
 PATH=$PATH:/usr/sbin:/sbin:/usr/bin:/bin
 export LC_ALL PATH
@@ -240,8 +240,15 @@ do_tick() {
 	fi
 }
 
+has_text() { # $1 file, $2 its text, without the last newline
+	there=''
+	[ -r "$1" ] && while IFS= read -r line; do there="$there$line
+"; done <"$1" && [ "$there" = "$2
+" ]
+}
+
 write_if_new() { # $1 file, $2 its text; true when it changed
-	[ "$(cat "$1" 2>/dev/null)" != "$2" ] || return 1
+	has_text "$1" "$2" && return 1
 	mkdir -p "${1%/*}"
 	printf '%s\n' "$2" >"$1.new"
 	settle "$1.new"
@@ -318,7 +325,7 @@ do_loop() {
 }
 
 do_status() {
-	look
+	[ -n "$now" ] || look
 	load
 	case $? in 1) state=absent ;; 2) state=unreadable ;; esac
 	if [ -z "$ticking" ]; then

@@ -5,7 +5,7 @@ from=$(($2 + 1))
 : >>"$base/log" || exit 3
 
 rest() { # until the exit file stands, or nobody is left to write it
-	while [ ! -e "$base/exit" ] && lives "$base/supervisor.pid"; do sleep 0.02; done
+	while [ ! -e "$base/exit" ] && lives "$base/supervisor.pid"; do sleep 0.05; done
 }
 
 # The supervisor writes down the script's pid a moment after it was started itself.
