@@ -33,11 +33,9 @@ class Machine:
         truth.eventually(lambda: self.now().status in statuses and self.now().task_state is None, within_s)
         return self.now()
 
-    def be(self, status: str) -> None:
-        """Brings it to *status* from whichever it is in, free of any lease; every test says where it begins."""
-        compute = self.lab.compute
+    def free(self) -> Any:
+        """Free of any lease and with nothing under way: how it is then. What an earlier test left must not fail the next one too."""
         for port in self.lab.network.ports(device_id=self.id):
-            # A test that failed half-way leaves its run's lease, and must not fail the next one too.
             if port.description or port.tags:
                 self.lab.network.update_port(port.id, description="")
                 self.lab.network.set_tags(port, [])
@@ -47,7 +45,17 @@ class Machine:
             except AssertionError:
                 # A task that a test left stuck: what the staff would do.
                 self.admin.compute.reset_server_state(self.id, "active")
-        now = self.wait("ACTIVE", "SHUTOFF", "SHELVED_OFFLOADED", "SUSPENDED", "PAUSED")
+        return self.wait("ACTIVE", "SHUTOFF", "SHELVED_OFFLOADED", "SUSPENDED", "PAUSED")
+
+    def be_down(self) -> None:
+        """Off or shelved, whichever it is already: between the two lies a boot of half a minute."""
+        if self.free().status not in {"SHUTOFF", "SHELVED_OFFLOADED"}:
+            self.be("SHUTOFF")
+
+    def be(self, status: str) -> None:
+        """Brings it to *status* from whichever it is in; every test says where it begins."""
+        compute = self.lab.compute
+        now = self.free()
         if now.status == status:
             return
         if status in {"ACTIVE", "SUSPENDED", "PAUSED"} or now.status in {"SUSPENDED", "PAUSED", "SHELVED_OFFLOADED"}:

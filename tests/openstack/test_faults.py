@@ -90,8 +90,8 @@ def task(machine: Machine) -> str:
 
 
 def begun(desk: Desk, machine: Machine, *words: str, script: str = "true\n") -> Any:
-    """A job on its way, from SHUTOFF."""
-    machine.be("SHUTOFF")
+    """A job on its way, on an instance that is off or shelved."""
+    machine.be_down()
     return desk.start("run", str(desk.script(script)), "--on", machine.name, "--json", *MAIL, *words)
 
 

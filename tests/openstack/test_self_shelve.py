@@ -35,7 +35,7 @@ def begun(desk: Desk, machine: Machine, lifetime: str) -> Running:
     """A run whose script goes on for longer than its lease; the switch looks every ten seconds."""
     desk.bounds = {"switch_tick_s": 10}
     desk.write_clouds()
-    machine.be("SHUTOFF")
+    machine.be_down()
     (desk.folder / "in").write_text("x")
     desk.script("sleep 600\n")
     (desk.folder / "job.toml").write_text(JOB.format(on=machine.name, lifetime=lifetime))

@@ -87,7 +87,7 @@ def test_the_switch_survives_a_reboot_and_fires_at_its_deadline_also_where_only_
     desk: Desk, other_desk: Desk, machine: Machine, lab: Any
 ) -> None:
     """Two instances side by side, because each lives for three minutes: a launch that nobody ever logs in to, and a woken one."""
-    machine.be("SHUTOFF")
+    machine.be_down()
     where = 'image = "lab-debian"\nflavor = "m1.small"\nnetwork = "lab-net"\nfloating_ip = "no"\nsecurity_groups = ["lab-ssh"]'
     launch = other_desk.start("run", short_job(other_desk, where), "--json")
     truth.eventually(lambda: other_desk.has_seen("instance.up"), 60, every_s=0.05)
