@@ -13,6 +13,9 @@ OBJECTS_PER_COLLECTION = 50_000
 """Between two collections of garbage; Python's 700 spends a quarter of the start on objects that imports have just made
 (measured: openstacksdk, fabric and typer in 0.33 s instead of 0.44 s). 50,000 small objects are some 5 MB."""
 
+LOST = 125
+"""Exit code where all went well but the output was lost; ``ExitCode.INTERNAL``, which is not imported for it."""
+
 
 def main() -> NoReturn:
     """Run the command line; never returns."""
@@ -28,11 +31,18 @@ def leave(code: int) -> NoReturn:
     Everything is closed by now, and Python would spend a quarter of a second on taking its modules apart.
     """
     logging.shutdown()
-    for stream in (sys.stdout, sys.stderr):
+    try:
         # Closed, or nobody reads it any more: the exit code still says how it went.
+        with suppress(BrokenPipeError, ValueError):
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except OSError as error:
+        # A full disk. What was to be said is lost; that it is lost is not.
+        code = code or LOST
         with suppress(OSError, ValueError):
-            if stream is not None:
-                stream.flush()
+            sys.stderr.write(f"error: the output could not be written: {error}\n")
+    with suppress(OSError, ValueError, AttributeError):
+        sys.stderr.flush()
     os._exit(code)
 
 

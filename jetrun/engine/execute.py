@@ -150,8 +150,14 @@ class _Following:
         lease = context.state.lease or {}
         if longer is None or longer["until_at"] <= lease.get("until_at", ""):
             return
-        context.state = apply(context.state, Record(at=context.clock.now(), kind=Kind.EXTENDED, data=longer))
-        connect.arm(context, context.remote.facts(people=False))
+        before = context.state
+        context.state = apply(before, Record(at=context.clock.now(), kind=Kind.EXTENDED, data=longer))
+        try:
+            connect.arm(context, context.remote.facts(people=False))
+        except BaseException:
+            # Not taken until the switch has it: it is tried again on the next connection.
+            context.state = before
+            raise
         context.screen.event("lease.extended", until_at=longer["until_at"])
 
     def _take(self, data: bytes) -> None:

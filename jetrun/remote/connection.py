@@ -8,6 +8,7 @@ what lasts (the log, a transfer) has a session of its own.
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,11 +17,14 @@ from typing import TYPE_CHECKING
 
 from jetrun.errors import RemoteCommandFailed, RemoteUnreachable
 from jetrun.remote import programs
-from jetrun.remote.shells import Reply, Shell
+from jetrun.remote.shells import Reply, Shell, plain_errors
 
 if TYPE_CHECKING:
     from fabric import Connection  # type: ignore[import-untyped]  # it has no types
     from paramiko import Channel, Transport  # type: ignore[import-untyped]  # it has no types
+
+FREED_S = 2.0
+"""After sessions were closed: until the server must have seen their processes end, and gives their places away."""
 
 LAST_EXIT = 128
 """A shell reports a larger exit code for what a signal ended."""
@@ -65,8 +69,9 @@ class SshConnection:
         channel = self._session(programs.COMMAND, until, window_bytes)
         try:
             channel.settimeout(max(0.1, until - time.monotonic()))
-            channel.sendall(program)
-            channel.shutdown_write()
+            with plain_errors():
+                channel.sendall(program)
+                channel.shutdown_write()
         except OSError as error:
             _close_quietly(channel)
             raise self.broken(f"gives no session: {str(error) or type(error).__name__}") from error
@@ -75,17 +80,50 @@ class SshConnection:
     def _session(self, command: str, until: float, window_bytes: int | None = None) -> Channel:
         """A session in which *command* runs.
 
+        A server that takes few sessions on one connection (sshd_config, MaxSessions) gets the parked ones back for it.
+
         Raises:
             RemoteUnreachable: not in time, or the connection broke.
         """
         import paramiko  # noqa: PLC0415 - slow to import, and not needed for --help
+
+        freed_by = 0.0
+        while True:
+            try:
+                return self._opened(command, until, window_bytes)
+            except paramiko.ChannelException as error:
+                if self._shells:
+                    freed_by = min(until, time.monotonic() + FREED_S)
+                    self._close_shells(lambda _: True)
+                if time.monotonic() >= freed_by:
+                    raise self.broken(f"gives no session: {error}") from error
+                time.sleep(0.05)
+
+    def _close_shells(self, which: Callable[[Shell], bool]) -> None:
+        """End parked shells."""
+        for rights, parked in tuple(self._shells.items()):
+            if which(parked):
+                self._shells.pop(rights).close()
+
+    def _opened(self, command: str, until: float, window_bytes: int | None) -> Channel:
+        """One try at a session.
+
+        Raises:
+            RemoteUnreachable: not in time, or the connection broke.
+            paramiko.ChannelException: the server does not give one.
+        """
+        import paramiko  # noqa: PLC0415
 
         channel: Channel | None = None
         try:
             # fabric's own open_session may wait an hour (fabric#1384).
             channel = self._transport.open_session(window_size=window_bytes, timeout=max(0.1, until - time.monotonic()))
             channel.settimeout(max(0.1, until - time.monotonic()))
+            # exec_command waits for the server's word without any limit of its own.
+            channel.event = _Until(until, channel.close)
             channel.exec_command(command)
+        except paramiko.ChannelException:
+            raise
         except (paramiko.SSHException, OSError, EOFError) as error:
             if channel is not None:
                 _close_quietly(channel)
@@ -110,9 +148,7 @@ class SshConnection:
             RemoteUnreachable, RemoteCommandFailed: as :meth:`run`.
         """
         until = time.monotonic() + within_s
-        for rights, parked in tuple(self._shells.items()):
-            if parked.is_stale:
-                self._shells.pop(rights).close()
+        self._close_shells(lambda parked: parked.is_stale)
         shell = self._shells.pop(as_root, None)
         if shell is not None:
             try:
@@ -141,7 +177,10 @@ class SshConnection:
                 shell = self._sent_to_new(again, until, as_root=as_root)
                 reply = shell.receive(until)
         except TimeoutError as error:
+            said = shell.strange_words
             shell.close()
+            if said:
+                raise self._refused(said, -1) from error
             raise self.broken("is silent for too long") from error
         except OSError as error:
             shell.close()
@@ -151,14 +190,18 @@ class SshConnection:
             raise self.broken("broke while a command ran")
         if not reply.begun and not as_root:
             said = (reply.errors or reply.output.decode(errors="replace")).strip()[-300:]
-            raise RemoteCommandFailed(
-                what=f"{self._where} lets nobody run a command: {said or 'no answer'}",
-                command_exit_code=reply.exit_code,
-                stderr_tail=said,
-            )
+            raise self._refused(said, reply.exit_code)
         if not shell.is_stale:
             self._shells[as_root] = shell
         return reply if reply.begun else replace(reply, output=b"")
+
+    def _refused(self, said: str, exit_code: int) -> RemoteCommandFailed:
+        """The error for a login that runs no commands."""
+        return RemoteCommandFailed(
+            what=f"{self._where} lets nobody run a command: {said or 'no answer'}",
+            command_exit_code=exit_code,
+            stderr_tail=said,
+        )
 
     def _sent_to_new(self, program: bytes, until: float, *, as_root: bool) -> Shell:
         """A new shell that has *program* to run.
@@ -187,6 +230,22 @@ class SshConnection:
             transport.join(1.0)
         with suppress(OSError):
             self._sock.close()
+
+
+class _Until(threading.Event):
+    """An event that is waited for until a moment and no longer; then *give_up* is called, which sets it."""
+
+    def __init__(self, until: float, give_up: Callable[[], None]) -> None:
+        super().__init__()
+        self._until = until
+        self._give_up = give_up
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """As ever, but for the limit."""
+        left_s = max(0.0, self._until - time.monotonic())
+        if not super().wait(left_s if timeout is None else min(timeout, left_s)):
+            self._give_up()
+        return self.is_set()
 
 
 def _close_quietly(channel: Channel) -> None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,24 @@ PARKED_S = 60.0
 """A shell that nobody needed for this long is closed: none stays behind a script that runs for hours."""
 
 CHUNK_BYTES = 64 * 1024
+
+LATE_S = 1.0
+"""How long what has arrived in time may take to be read; a flood must not outlast its deadline."""
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Paramiko's own errors as what they are: the connection broke.
+
+    Raises:
+        OSError: in their place.
+    """
+    import paramiko  # noqa: PLC0415 - slow to import, and not needed for --help
+
+    try:
+        yield
+    except (paramiko.SSHException, EOFError) as error:
+        raise OSError(str(error) or type(error).__name__) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +74,7 @@ class Shell:
         self._channel = channel
         self._used_at = time.monotonic()
         self._nonce = ""
+        self._came = bytearray()
 
     @property
     def is_stale(self) -> bool:
@@ -70,17 +89,21 @@ class Shell:
         """
         self._nonce = f"@jetrun-over-{secrets.token_hex(8)}@"
         over = f"printf '\\n%s%s\\n' '{self._nonce}' \"$?\"\nprintf '\\n%s\\n' '{self._nonce}' >&2\n"
+        self._came = bytearray()
         self._channel.settimeout(max(0.1, until - time.monotonic()))
-        self._channel.sendall(b"(\n" + program + b"\n)\n" + over.encode())
+        with plain_errors():
+            self._channel.sendall(b"(\n" + program + b"\n)\n" + over.encode())
 
     def receive(self, until: float) -> Reply:
         """The answer of what was sent.
 
         Raises:
             TimeoutError: it is not there in time; the shell is then of no more use.
+            OSError: the connection broke.
         """
-        output, code = self._to_mark(self._channel.recv, until)
-        errors, _ = self._to_mark(self._channel.recv_stderr, until)
+        with plain_errors():
+            output, code = self._to_mark(self._channel.recv, self._came, until)
+            errors, _ = self._to_mark(self._channel.recv_stderr, bytearray(), until)
         self._used_at = time.monotonic()
         if code is None:
             # The shell itself ended: no root, a login that runs nothing, a connection that broke, somebody's kill.
@@ -95,14 +118,21 @@ class Shell:
         complaint = errors.decode(errors="replace")
         return Reply(exit_code=exit_code, output=answer if mark else before, errors=complaint, begun=bool(mark))
 
-    def _to_mark(self, receive: Callable[[int], bytes], until: float) -> tuple[bytes, str | None]:
+    @property
+    def strange_words(self) -> str:
+        """What came instead of an answer, when none has begun: a menu, a greeting, a question."""
+        return "" if programs.MARK in self._came else self._came.decode(errors="replace").strip()[-300:]
+
+    def _to_mark(self, receive: Callable[[int], bytes], came: bytearray, until: float) -> tuple[bytes, str | None]:
         """Everything up to the mark that ends this answer, and what stands behind that; None where the stream ended first.
 
+        Args:
+            came: takes what comes.
+
         Raises:
-            TimeoutError: neither in time.
+            TimeoutError: neither in time. What has arrived by then is still read.
         """
         mark = f"\n{self._nonce}".encode()
-        came = bytearray()
         while True:
             # Only what is new is searched, and what of it may have begun before.
             at = came.find(mark, max(0, len(came) - CHUNK_BYTES - len(mark)))
@@ -110,9 +140,9 @@ class Shell:
             if end >= 0:
                 return bytes(came[:at]), came[at + len(mark) : end].decode()
             left_s = until - time.monotonic()
-            if left_s <= 0:
+            if left_s < -LATE_S:
                 raise TimeoutError
-            self._channel.settimeout(left_s)
+            self._channel.settimeout(max(0.0, left_s))
             part = receive(CHUNK_BYTES)
             if not part:
                 return bytes(came), None

@@ -12,7 +12,7 @@ import pytest
 from remote_subject import eventually, target
 from sshd import Sshd
 
-from jetrun.errors import RemoteUnreachable
+from jetrun.errors import RemoteCommandFailed, RemoteUnreachable
 from jetrun.remote import opening, programs, shells
 from jetrun.remote.connection import SshConnection
 from jetrun.remote.host_keys import HostKeyFolder
@@ -118,3 +118,50 @@ def test_they_end_with_the_connection(link: SshConnection) -> None:
     both = [shell(link), shell(link, as_root=True)]
     link.close()
     eventually(lambda: not any(lives(pid) for pid in both))
+
+
+@pytest.mark.parametrize("sessions", [1, 2])
+def test_a_server_of_few_sessions_gets_the_parked_ones_back(server: Sshd, tmp_path: Path, sessions: int) -> None:
+    server.stop()
+    server.configure(f"MaxSessions {sessions}")
+    server.start()
+    opened, _ = opening.connect(target(server), HostKeyFolder(tmp_path / "host_keys"), within_s=10)
+    try:
+        for as_root in (False, True, False, True):
+            assert said(opened, "echo here\n", as_root=as_root) == "here\n"
+        channel = opened.open(programs.assemble("echo through\n"), within_s=5)
+        assert b"".join(iter(lambda: channel.recv(1000), b"")).endswith(b"through\n")
+    finally:
+        opened.close()
+
+
+def test_an_answer_that_is_there_in_time_counts_however_late_it_is_asked_for(link: SshConnection) -> None:
+    answer = link.begin(programs.assemble("echo here\n"), within_s=1.0)
+    time.sleep(1.5)
+    assert answer().output == b"here\n"
+
+
+def test_a_login_that_asks_something_instead_is_quoted(server: Sshd, tmp_path: Path) -> None:
+    server.stop()
+    server.configure("ForceCommand echo 'Choose 1, 2 or 3'; exec cat >/dev/null")
+    server.start()
+    opened, _ = opening.connect(target(server), HostKeyFolder(tmp_path / "host_keys"), within_s=10)
+    try:
+        with pytest.raises(RemoteCommandFailed, match="Choose 1, 2 or 3"):
+            opened.run(programs.assemble("echo here\n"), within_s=1.0)
+    finally:
+        opened.close()
+
+
+def test_a_server_that_never_starts_the_shell_is_given_up_in_time(
+    link: SshConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """paramiko waits for the server's word to an exec request without any limit."""
+    from paramiko import Transport
+    from paramiko.common import MSG_CHANNEL_SUCCESS
+
+    monkeypatch.setitem(Transport._channel_handler_table, MSG_CHANNEL_SUCCESS, lambda channel, message: None)
+    began = time.monotonic()
+    with pytest.raises(RemoteUnreachable):
+        link.run(programs.assemble("echo here\n"), within_s=1.0)
+    assert time.monotonic() - began < 5
