@@ -14,6 +14,7 @@ from typing import Any
 from plain_cloud import Reply
 from plain_subjects import PlainSubject
 
+LOOKS = 100
 STEPS = 4000
 """Looks at an instance until it must have settled: minutes on a real cloud."""
 
@@ -204,9 +205,14 @@ class Story:
         return passage
 
     def entry(self, request: str) -> dict[str, Any]:
-        """The action log's entry of a request."""
+        """The action log's entry of a request, once its last event has ended: Nova writes that a moment after the state."""
         path = f"/servers/{self.key}/os-instance-actions/{request}"
-        return dict(self.cloud.get("compute", path)["instanceAction"])
+        for _ in range(LOOKS):
+            entry = dict(self.cloud.get("compute", path)["instanceAction"])
+            if all(one["finish_time"] for one in entry["events"]):
+                break
+            self.cloud.wait()
+        return entry
 
     def log(self) -> list[dict[str, Any]]:
         """The action log, newest first."""

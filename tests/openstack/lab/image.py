@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,13 @@ COMMAND_LINE = (
 
 TRIES = 4
 FILES = ("vmlinuz", "initrd.img", "root.qcow2")
+LAST_REMOVED = (
+    "usr/bin/perl*",
+    "usr/share/perl*",
+    "usr/lib/x86_64-linux-gnu/perl*",
+    "usr/lib/x86_64-linux-gnu/libperl.so*",
+)
+"""Once units are enabled nothing runs Perl any more: 64 MB less to send and to hash at every shelve."""
 LEFT_OUT = ("man", "doc", "locale", "info", "lintian")
 
 
@@ -91,6 +99,9 @@ def _build(cache: Path, folder: Path) -> None:
     _initrd(work, root, release, ready / "initrd.img")
     _furnish(root, release)
     _disk(work, root, ready / "root.qcow2")
+    for old in cache.glob("guest-*"):
+        # Of an older version; a lab that runs has its copy in Glance.
+        shutil.rmtree(old)
     ready.rename(folder)
     shutil.rmtree(work)
 
@@ -98,10 +109,13 @@ def _build(cache: Path, folder: Path) -> None:
 def _run(work: Path, *command: str | Path, cwd: Path | None = None, text: str | None = None) -> str:
     log = work.parent / "build.log"
     with log.open("a") as out:
-        ended = subprocess.run(
-            [str(word) for word in command], cwd=cwd, input=text, stdout=subprocess.PIPE, stderr=out, text=True, check=False,
-            env={"PATH": place.PATH, "LC_ALL": "C.UTF-8", "HOME": str(work), **_apt()},
-        )  # fmt: skip
+        try:
+            ended = subprocess.run(
+                [str(word) for word in command], cwd=cwd, input=text, stdout=subprocess.PIPE, stderr=out, text=True, check=False,
+                env={"PATH": place.PATH, "LC_ALL": "C.UTF-8", "HOME": str(work), **_apt()},
+            )  # fmt: skip
+        except FileNotFoundError as error:
+            raise ServiceError(f"the guest image cannot be built: {error}; next: make openstack-up") from error
     if ended.returncode != 0:
         last = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
         raise ServiceError(
@@ -115,26 +129,36 @@ def _apt() -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if key.lower().endswith("_proxy") or key == "APT_CONFIG"}
 
 
-def _archive(work: Path) -> str:
-    """Where this machine's own packages come from."""
+def _archives(work: Path) -> tuple[str, str]:
+    """Where this machine's own packages come from: Debian's archive, and the one of its security updates."""
     said = _run(work, "apt-get", "indextargets", "--format", "$(SITE)", "Created-By: Packages")
-    sites = [site.rstrip("/") for site in said.split() if site.rstrip("/").endswith("/debian")]
-    if not sites:
+    return archives(said)
+
+
+def archives(sites: str) -> tuple[str, str]:
+    """The two archives among apt's *sites*, one on a line.
+
+    Raises:
+        ServiceError: apt knows no archive of Debian.
+    """
+    known = [site.rstrip("/") for site in sites.split()]
+    main = next((site for site in known if site.endswith("/debian")), None)
+    if main is None:
         raise ServiceError(
             "the guest image: apt's configuration names no archive of Debian; look at /etc/apt/sources.list"
         )
-    return sites[0]
+    return main, next((site for site in known if site.endswith("/debian-security")), f"{main}-security")
 
 
 def _debootstrap(work: Path, root: Path) -> None:
     packages = ",".join((GUEST / "packages.txt").read_text().split())
     keys = "[signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]"
-    archive = _archive(work)
+    archive, security = _archives(work)
     _run(
         work, "mmdebstrap", "--quiet", "--variant=minbase", "--mode=root", "--architectures=amd64", f"--include={packages}",
         '--aptopt=APT::Install-Recommends "false"', '--aptopt=Acquire::Languages "none"', "--dpkgopt=force-unsafe-io",
         *(f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in LEFT_OUT),
-        SUITE, root, f"deb {keys} {archive} {SUITE} main", f"deb {keys} {archive}-security {SUITE}-security main",
+        SUITE, root, f"deb {keys} {archive} {SUITE} main", f"deb {keys} {security} {SUITE}-security main",
     )  # fmt: skip
 
 
@@ -166,14 +190,12 @@ def _lines(name: str) -> list[str]:
 
 def _furnish(root: Path, release: str) -> None:
     """Takes away what no guest opens, puts the overlay on top, says which units run."""
-    for pattern in _lines("removed.txt"):
-        for path in root.glob(pattern):
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    _remove(root, _lines("removed.txt"))
     _run(root.parent, "depmod", "-b", root, release)
     for config in (root / "etc/cloud/cloud.cfg.d").glob("*"):
         if config.name != "05_logging.cfg":
             config.unlink()
-    shutil.copytree(GUEST / "overlay", root, dirs_exist_ok=True, symlinks=True)
+    put(GUEST / "overlay", root)
     units = root / "etc/systemd/system"
     for unit in _lines("masked.txt"):
         (units / unit).unlink(missing_ok=True)
@@ -189,8 +211,27 @@ def _furnish(root: Path, release: str) -> None:
         "ssh.service",
         "lab-host-keys.service",
     )
+    _remove(root, LAST_REMOVED)
     _link(units / "default.target", "/usr/lib/systemd/system/multi-user.target")
     _link(units / "multi-user.target.wants/cloud-init.target", "/usr/lib/systemd/system/cloud-init.target")
+
+
+def _remove(root: Path, patterns: Sequence[str]) -> None:
+    for pattern in patterns:
+        for path in root.glob(pattern):
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def put(overlay: Path, root: Path) -> None:
+    """The overlay's files over *root*'s; who may read them is no matter of the umask with which this folder was checked out."""
+    for source in sorted(overlay.rglob("*")):
+        target = root / source.relative_to(overlay)
+        if source.is_dir():
+            target.mkdir(mode=0o755, exist_ok=True)
+            continue
+        target.unlink(missing_ok=True)
+        shutil.copyfile(source, target)
+        target.chmod(0o755 if os.access(source, os.X_OK) else 0o644)
 
 
 def _link(at: Path, to: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from lab import place
 from lab.services import ServiceError
 
-FLAVORS = (("m1.tiny", 384, 1, 1), ("m1.small", 512, 2, 2), ("m1.medium", 1536, 2, 4))
+FLAVORS = (("m1.tiny", 384, 1, 1), ("m1.small", 512, 1, 2), ("m1.medium", 1536, 1, 4))
 """Name, MB of memory, virtual CPUs, GB of disk."""
 
 ENDPOINTS = (
