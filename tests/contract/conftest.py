@@ -25,7 +25,7 @@ def plain(request: pytest.FixtureRequest) -> Iterator[PlainSubject]:
 
 @pytest.fixture(scope="session")
 def life(plain: PlainSubject) -> Story:
-    """One instance through every state; two minutes of real guests on a real cloud."""
+    """One instance through every state; a minute and a half on a real cloud."""
     return live(plain)
 
 

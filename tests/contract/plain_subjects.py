@@ -26,8 +26,6 @@ from jetrun.devcloud.rules import Timings
 from jetrun.devcloud.state import PASSWORD, CloudState
 from jetrun.testing.clock import SimClock
 
-BOOT_S = 60.0
-"""Until a real guest has shown its login prompt: 10 to 15 s under emulation on an idle machine."""
 PEOPLE = {
     "member": ("ada", "lab"),
     "colleague": ("bob", "lab"),
@@ -46,7 +44,7 @@ class PlainSubject:
         things: ids of what an instance is made of: image, flavor_small, network, outside, project.
         exact: time stands still unless somebody waits, so that every state is seen.
         unbuildable: the id of a flavor with which the next create finds no host.
-        quota: sets the quota of the member's project. booted: waits until a guest listens to its power button.
+        quota: sets the quota of the member's project.
     """
 
     cloud: PlainCloud
@@ -54,7 +52,6 @@ class PlainSubject:
     exact: bool
     unbuildable: Callable[[], str]
     quota: Callable[..., None]
-    booted: Callable[[str], None]
 
 
 def one_by_one(calls: list[Callable[[], Reply]]) -> list[Reply]:
@@ -109,7 +106,6 @@ def modelled() -> Iterator[PlainSubject]:
         exact=True,
         unbuildable=unbuildable,
         quota=lambda **quota: state.nova.quota.update(quota),
-        booted=lambda instance: None,
     )
 
 
@@ -131,7 +127,6 @@ def embedded() -> Iterator[PlainSubject]:
             exact=False,
             unbuildable=unbuildable,
             quota=lambda **quota: running.do("quota", quota=quota),
-            booted=lambda instance: None,
         )
 
 
@@ -145,19 +140,12 @@ def real() -> Iterator[PlainSubject]:
             reply = cloud.call("compute", "PUT", path, {"quota_set": {**wanted, "force": True}}, as_="staff")
             assert reply.status == 200, reply
 
-        def booted(instance: str) -> None:
-            until = time.monotonic() + BOOT_S
-            while "login:" not in cloud.act(instance, "os-getConsoleOutput", {"length": 20}).body["output"]:
-                assert time.monotonic() < until, "the guest does not boot"
-                time.sleep(0.5)
-
         yield PlainSubject(
             cloud=cloud,
             things=things,
             exact=False,
             unbuildable=lambda: things["flavor_huge"],
             quota=quota,
-            booted=booted,
         )
 
 

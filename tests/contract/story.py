@@ -1,6 +1,6 @@
 """The life of one instance in every state that jetrun meets, lived once a subject, with everything the cloud said on the way.
 
-The tests read from it. On a real cloud it takes two minutes, most of them while a guest boots.
+The tests read from it. On a real cloud it takes a minute and a half.
 """
 
 from __future__ import annotations

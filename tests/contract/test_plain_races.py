@@ -65,7 +65,6 @@ def test_a_create_on_a_port_in_use_is_refused_and_leaves_nothing(plain: PlainSub
 def test_of_starts_at_once_each_accepted_one_is_in_the_log(plain: PlainSubject, story: Story) -> None:
     """One 202 as a rule. Nova tries a start again that lost the race for the row, so that a second can be accepted when the first
     is over; a refused one, 409 or 500, has no effect."""
-    story.subject.booted(story.key)
     story.go("stop")
     replies = plain.cloud.together([lambda: plain.cloud.act(story.key, "os-start")] * 4)
     assert {reply.status for reply in replies} <= {202, 409, 500}

@@ -11,7 +11,7 @@ OTHERS = tuple(name for name in BATTERY if name not in {"shelveOffload", "resetS
 
 
 def live(subject: PlainSubject) -> Story:
-    """From create to delete. Before a stop or a shelve the guest is let boot: one that does not listen yet takes a minute."""
+    """From create to delete."""
     cloud = subject.cloud
     wish = {"port": {"network_id": subject.things["network"], "name": PORT}}
     port = cloud.call("network", "POST", "/ports", wish)
@@ -50,14 +50,11 @@ def _give_address(story: Story) -> None:
 
 def _through_power(story: Story) -> None:
     """Off, on, off with its host, and on again."""
-    story.subject.booted(story.key)
     story.go("reboot", *OTHERS)
-    story.subject.booted(story.key)
     story.go("stop", *OTHERS)
     story.look("SHUTOFF", "start", "shelve", "hard reboot", "createImage")
     story.go("start", "start", "stop")
     story.go("hard reboot", *OTHERS)
-    story.subject.booted(story.key)
     story.go("shelve", *OTHERS)
     story.look("SHELVED_OFFLOADED", "unshelve")
     story.go("unshelve", *OTHERS)
@@ -68,7 +65,6 @@ def _through_error(story: Story) -> None:
     reset = story.cloud.act(story.key, "os-resetState", {"state": "error"}, as_="staff")
     assert reset.status == 202, reset
     story.look("ERROR", "stop", "hard reboot")
-    story.subject.booted(story.key)
     story.go("stop of ERROR")
     story.go("hard reboot of SHUTOFF")
     story.go("suspend of ACTIVE")

@@ -1,35 +1,21 @@
-"""Faults of the real thing, by the driver alone: no verified receipt for an instance that is up; what is said is what is so.
+"""Faults of the cloud's own services, by the driver alone: no verified receipt for an instance that is up; what is said is what is so.
 
-After the fault is lifted ``jetrun continue`` ends each run verified. One line of a table is kept for each (``faults.tsv``).
+After the fault is lifted ``jetrun continue`` ends each run verified.
 """
 
 from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from email import message_from_bytes
-from email.policy import default
 from typing import Any
 
-import pytest
 import truth
-from desk import Desk, Ended, tells_the_truth
-from drop_front import front
-from lab import place, plan
+from desk import Desk, tells_the_truth
+from faulty import MAIL, STOP, begun, continued, is_told, note, quick, when
+from lab import plan
 from machine import Machine
-
-MAIL = ("--email", "me@uni.edu")
-STOP = ("--disposition", "stop")
-"""Where the fault is not about the shelve: a snapshot less to make and to wake from."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def table() -> None:
-    (place.STATE / "faults.tsv").write_text(
-        "fault\tjetrun said\tthe database said\ts to its end\ts until down, fault lifted\n"
-    )
 
 
 @contextmanager
@@ -46,55 +32,8 @@ def without(*names: str) -> Iterator[None]:
             plan.service(name).wait()
 
 
-def reason(ended: Ended) -> str:
-    receipt = ended.receipt
-    return str(receipt["reason"]) if receipt else "untouched"
-
-
-def is_told(ended: Ended, desk: Desk, *words: str) -> None:
-    """Exit code 119; the last mail and the document say what to know and to do, the terminal that it is not verified."""
-    assert ended.code == 119, str(ended)
-    assert "NOT VERIFIED" in ended.err, str(ended)
-    mail = message_from_bytes(desk.mailbox.messages[-1], policy=default)
-    text = f"{mail['Subject']}\n{mail.get_body(('plain',)).get_content()}"
-    said = " ".join(str(ended.document["error"][key]) for key in ("what", "state", "next"))
-    for word in words:
-        assert word.lower() in said.lower(), f"{word!r} is not in {said}"
-        assert word.lower() in text.lower(), f"{word!r} is not in the mail\n{text}"
-    assert ended.document["error"]["next"] in text, text
-
-
-def note(fault: str, ended: Ended, found: truth.Row, down_s: float | None = None) -> None:
-    where = f"{found.vm_state}, task {found.task_state}, {'running' if found.runs else 'not running'}"
-    with (place.STATE / "faults.tsv").open("a") as file:
-        down = "" if down_s is None else f"{down_s:.0f}"
-        file.write(f"{fault}\t{ended.code} {reason(ended)}\t{where}\t{ended.took_s:.0f}\t{down}\n")
-
-
-def continued(desk: Desk, machine: Machine, within_s: float = 200) -> float:
-    """``jetrun continue`` ends it verified, typed again while Nova is still coming back: the seconds that it took."""
-    begun = time.monotonic()
-    ended = desk.jetrun("continue", "last", "--json", within_s=within_s)
-    while not ended.is_verified:
-        assert time.monotonic() - begun < within_s, str(ended)
-        tells_the_truth(ended, machine.id)
-        ended = desk.jetrun("continue", "last", "--json", within_s=within_s)
-    assert tells_the_truth(ended, machine.id).is_down
-    return time.monotonic() - begun
-
-
-def when(claim: Callable[[], bool], within_s: float = 120) -> None:
-    truth.eventually(claim, within_s, every_s=0.05)
-
-
 def task(machine: Machine) -> str:
     return truth.state(machine.id)[1]
-
-
-def begun(desk: Desk, machine: Machine, *words: str, script: str = "true\n") -> Any:
-    """A job on its way, on an instance that is off or shelved."""
-    machine.be_down()
-    return desk.start("run", str(desk.script(script)), "--on", machine.name, "--json", *MAIL, *words)
 
 
 def test_nova_compute_dies_during_a_stop(desk: Desk, machine: Machine) -> None:
@@ -206,140 +145,3 @@ def test_the_quota_is_full(desk: Desk, machine: Machine, lab: Any, admin: Any) -
     if ended.code == 120:
         assert "quota" in ended.err.lower()
     note("quota full at the unshelve", ended, found)
-
-
-def test_the_replies_of_the_start_and_of_the_shelve_are_lost_after_the_effect(desk: Desk, machine: Machine) -> None:
-    machine.be("SHUTOFF")
-    before = len(list(machine.lab.compute.server_actions(machine.id)))
-    armed = {"os-start", "shelve"}
-
-    def loses(method: str, path: str, body: object) -> bool:
-        if method != "POST" or not path.endswith("/action") or not isinstance(body, dict):
-            return False
-        hit = armed.intersection(body)
-        armed.difference_update(hit)
-        return bool(hit)
-
-    with front(place.NOVA, loses) as proxy:
-        desk.write_clouds(compute_endpoint_override=proxy.url)
-        ended = desk.run(desk.script("true\n"), *MAIL, on=machine.name)
-        assert proxy.lost == [202, 202]
-    found = tells_the_truth(ended, machine.id)
-    assert ended.code == 0, str(ended)
-    log = list(machine.lab.compute.server_actions(machine.id))
-    sent = [one.action for one in log[: len(log) - before]]
-    assert sent == ["shelve", "start"], "each was sent once, newest first"
-    note("replies of os-start and shelve lost after the effect", ended, found)
-
-
-def test_the_reply_of_a_create_is_lost_and_one_instance_is_made(desk: Desk) -> None:
-    armed = [True]
-
-    def loses(method: str, path: str, body: object) -> bool:
-        if method == "POST" and path.endswith("/servers") and armed:
-            armed.clear()
-            return True
-        return False
-
-    with front(place.NOVA, loses) as proxy:
-        desk.write_clouds(compute_endpoint_override=proxy.url)
-        words = ("--image", "lab-debian", "--flavor", "m1.small", "--disposition", "delete")
-        ended = desk.run(launching(desk, "true\n"), *words, *MAIL)
-        assert proxy.lost == [202]
-    assert ended.code == 0, str(ended)
-    (made,) = truth.made_by(ended.document["run_id"])
-    found = tells_the_truth(ended, made)
-    assert found.deleted
-    note("reply of the create lost after the effect", ended, found)
-
-
-def test_the_network_of_the_instance_is_cut_in_the_middle(desk: Desk, machine: Machine, lab: Any) -> None:
-    desk.write_clouds(jetrun=quick(desk, ssh_s=60))
-    run = begun(desk, machine, *STOP, "--timeout", "30s", script="sleep 300\n")
-    when(lambda: desk.has_seen("script.started"))
-    port = next(lab.network.ports(device_id=machine.id))
-    cut(f"tap{port.id[:11]}")
-    ended = run.end(400)
-    found = tells_the_truth(ended, machine.id)
-    assert ended.code == 124, str(ended)
-    assert ended.is_verified
-    assert found.is_down
-    note("network of the instance cut", ended, found)
-
-
-def test_the_guest_reboots_itself_in_the_middle(desk: Desk, machine: Machine) -> None:
-    run = begun(desk, machine, *STOP, script="sudo systemctl reboot\nsleep 300\n")
-    ended = run.end(400)
-    found = tells_the_truth(ended, machine.id)
-    assert ended.code not in {0, 119}, str(ended)
-    assert found.is_down
-    note("guest rebooted from inside", ended, found)
-
-
-def test_somebody_deletes_the_instance_in_the_middle(desk: Desk, lab: Any, admin: Any) -> None:
-    victim = Machine(lab, admin, "box-victim")
-    try:
-        victim.wait("ACTIVE")
-        run = desk.start(
-            "run",
-            str(desk.script("sleep 300\n")),
-            "--on",
-            victim.name,
-            "--take-over-force",
-            "--json",
-            *MAIL,
-            "--no-deadman",
-        )
-        when(lambda: desk.has_seen("script.started"), 150)
-        lab.compute.delete_server(victim.id)
-        ended = run.end(300)
-        found = tells_the_truth(ended, victim.id)
-        assert found.deleted
-        assert ended.code != 0
-        assert "404" in ended.err or "gone" in ended.err or "deleted" in ended.err
-        note("instance deleted by somebody else", ended, found)
-    finally:
-        victim.delete()
-
-
-def test_the_staff_locks_the_instance_in_the_middle(desk: Desk, machine: Machine, admin: Any) -> None:
-    run = begun(desk, machine, *STOP, script="sleep 3\n")
-    when(lambda: desk.has_seen("script.started"))
-    admin.compute.lock_server(machine.id)
-    try:
-        ended = run.end()
-        found = tells_the_truth(ended, machine.id)
-        is_told(ended, desk, "locked", machine.name)
-        assert found.runs
-    finally:
-        admin.compute.unlock_server(machine.id)
-    note("locked by the staff", ended, found, continued(desk, machine))
-
-
-def quick(desk: Desk, **bounds: float) -> dict[str, Any]:
-    """The lab's entry for jetrun with other bounds."""
-    from desk import QUICK
-
-    return {
-        "ssh_user": "debian",
-        "ssh_key": str(place.STATE / "id_ed25519"),
-        "rates": {"m1": 1.0},
-        "bounds": {**QUICK, **desk.bounds, **bounds},
-    }
-
-
-def launching(desk: Desk, script: str) -> str:
-    """A job file for a launch: what the command line has no words for."""
-    desk.script(script)
-    path = desk.folder / "launch.toml"
-    path.write_text(
-        'script = "job.sh"\n[instance]\nnetwork = "lab-net"\nsecurity_groups = ["lab-ssh"]\nfloating_ip = "no"\n'
-    )
-    return str(path)
-
-
-def cut(link: str) -> None:
-    """The instance's cable is pulled."""
-    import subprocess
-
-    subprocess.run(["ip", "link", "set", link, "down"], check=True)

@@ -24,7 +24,7 @@ on = "{on}"
 max_lifetime = "{lifetime}"
 self_shelve = true
 [budget]
-boot = "50s"
+boot = "80s"
 stage_in = "5s"
 stage_out = "5s"
 shutdown = "10s"
@@ -77,12 +77,12 @@ def made_by_jetrun(lab: Any, machine: Machine) -> list[str]:
 
 def test_a_forgotten_instance_shelves_itself_and_continue_ends_verified(desk: Desk, lab: Any, machine: Machine) -> None:
     """With the driver gone for good it ends on no host at all, and nobody outside has asked for it."""
-    run = begun(desk, machine, "110s")
+    run = begun(desk, machine, "140s")
     kill(run)
     (armed,) = [one for one in desk.events() if one["event"] == "self_shelve.armed"]
     assert "any action on this instance" in armed["risk"]
     assert len(made_by_jetrun(lab, machine)) == 3, "a credential and two rules"
-    truth.eventually(lambda: truth.state(machine.id)[0] == "shelved_offloaded", 200)
+    truth.eventually(lambda: truth.state(machine.id)[0] == "shelved_offloaded", 260)
     found = truth.row(machine.id)
     assert found.is_down, found
     assert found.host is None
