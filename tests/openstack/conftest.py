@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -59,13 +59,29 @@ def admin() -> Iterator[Any]:
     connection.close()
 
 
-@pytest.fixture(scope="module")
-def machine(lab: Any, admin: Any, request: pytest.FixtureRequest) -> Iterator[Machine]:
-    """One instance for a file; it has booted once."""
-    made = Machine(lab, admin, f"box-{request.module.__name__.removeprefix('test_')}-{time.time():.0f}")
-    try:
-        made.wait("ACTIVE")
-        truth.eventually(lambda: "login:" in str(lab.compute.get_server_console_output(made.id)["output"]), 120)
-        yield made
-    finally:
-        made.delete()
+@pytest.fixture(scope="session")
+def machines() -> Iterator[dict[str, Machine]]:
+    """What ``machine`` has made, by network."""
+    made: dict[str, Machine] = {}
+    yield made
+    for one in made.values():
+        one.delete()
+
+
+@pytest.fixture
+def network() -> str:
+    """Where the researcher's instance is: on a network that is reached without a floating IP, unless a file says otherwise."""
+    return "lab-net"
+
+
+@pytest.fixture
+def machine(lab: Any, admin: Any, machines: dict[str, Machine], network: str) -> Machine:
+    """One instance for all tests of this process; it has booted once. A new one where a test deleted the last."""
+    found = machines.get(network)
+    if found is None or truth.row(found.id).deleted:
+        found = machines[network] = Machine(lab, admin, f"box-{secrets.token_hex(3)}", network=network)
+        found.wait("ACTIVE")
+        if network != "lab-net":
+            found.give_address()
+        truth.eventually(lambda: "login:" in machines[network].console(), 120)
+    return found

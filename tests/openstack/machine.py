@@ -8,10 +8,10 @@ import truth
 
 
 class Machine:
-    """An instance that the researcher has had for a while, shared by the tests of one file.
+    """An instance that the researcher has had for a while.
 
     Attributes:
-        id: the instance's.
+        id: the instance's. address: its floating IP, once it has one.
     """
 
     def __init__(self, lab: Any, admin: Any, name: str, network: str = "lab-net", flavor: str = "m1.small") -> None:
@@ -21,6 +21,13 @@ class Machine:
             networks=[{"uuid": lab.network.find_network(network).id}], key_name="lab-key", security_groups=[{"name": "lab-ssh"}],
         )  # fmt: skip
         self.id = str(server.id)
+        self.address: Any = None
+
+    def give_address(self) -> None:
+        """A floating IP on its port."""
+        external = self.lab.network.find_network("lab-ext")
+        port = next(self.lab.network.ports(device_id=self.id))
+        self.address = self.lab.network.create_ip(floating_network_id=external.id, port_id=port.id)
 
     def now(self) -> Any:
         return self.lab.compute.get_server(self.id)
@@ -80,4 +87,6 @@ class Machine:
 
     def delete(self) -> None:
         self.lab.compute.delete_server(self.id, ignore_missing=True)
+        if self.address is not None:
+            self.lab.network.delete_ip(self.address.id)
         truth.eventually(lambda: truth.state(self.id)[0] == "deleted", 90)

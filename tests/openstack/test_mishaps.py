@@ -84,32 +84,6 @@ def test_the_guest_reboots_itself_in_the_middle(desk: Desk, machine: Machine) ->
     note("guest rebooted from inside", ended, found)
 
 
-def test_somebody_deletes_the_instance_in_the_middle(desk: Desk, lab: Any, admin: Any) -> None:
-    victim = Machine(lab, admin, "box-victim")
-    try:
-        victim.wait("ACTIVE")
-        run = desk.start(
-            "run",
-            str(desk.script("sleep 300\n")),
-            "--on",
-            victim.name,
-            "--take-over-force",
-            "--json",
-            *MAIL,
-            "--no-deadman",
-        )
-        when(lambda: desk.has_seen("script.started"), 150)
-        lab.compute.delete_server(victim.id)
-        ended = run.end(300)
-        found = tells_the_truth(ended, victim.id)
-        assert found.deleted
-        assert ended.code != 0
-        assert "404" in ended.err or "gone" in ended.err or "deleted" in ended.err
-        note("instance deleted by somebody else", ended, found)
-    finally:
-        victim.delete()
-
-
 def test_the_staff_locks_the_instance_in_the_middle(desk: Desk, machine: Machine, admin: Any) -> None:
     run = begun(desk, machine, *STOP, script="sleep 3\n")
     when(lambda: desk.has_seen("script.started"))
@@ -122,6 +96,18 @@ def test_the_staff_locks_the_instance_in_the_middle(desk: Desk, machine: Machine
     finally:
         admin.compute.unlock_server(machine.id)
     note("locked by the staff", ended, found, continued(desk, machine))
+
+
+def test_somebody_deletes_the_instance_in_the_middle(desk: Desk, machine: Machine) -> None:
+    run = begun(desk, machine, "--no-deadman", script="sleep 300\n")
+    when(lambda: desk.has_seen("script.started"), 150)
+    machine.lab.compute.delete_server(machine.id)
+    ended = run.end(300)
+    found = tells_the_truth(ended, machine.id)
+    assert found.deleted
+    assert ended.code != 0
+    assert "404" in ended.err or "gone" in ended.err or "deleted" in ended.err
+    note("instance deleted by somebody else", ended, found)
 
 
 def launching(desk: Desk, script: str) -> str:
