@@ -10,7 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from lab import databases, image, place, plan, seed, settings
-from lab.services import Service
+from lab.services import Service, ServiceError
+
+AGENTS_S = 75
+"""Until the networks' own ports must be ACTIVE: 5 to 30 s after the services."""
 
 
 def bring_up(accelerator: str, say: Callable[[str], None]) -> None:
@@ -39,8 +42,24 @@ def bring_up(accelerator: str, say: Callable[[str], None]) -> None:
     _once(f"image-{built.version}", lambda: seed.image(built, image.COMMAND_LINE))
     _once("content", lambda: seed.content(public))
     seed.until("the compute host", databases.discover_host)
-    seed.wait()
+    _wait(say)
     say(f"up; clouds.yaml: {clouds}\n  next: tests/openstack/enter openstack --os-cloud lab server list")
+
+
+def _wait(say: Callable[[str], None]) -> None:
+    """Until instances can be made; the network agents are begun anew, once, where that takes too long.
+
+    Under load the privileged half of one of them may die at its start ("cannot switch to a different thread", oslo.privsep over
+    eventlet); the agent then waits for it for ever, and a port of its own is never ACTIVE.
+    """
+    try:
+        seed.wait(AGENTS_S)
+    except ServiceError as error:
+        say(f"{error}: the network agents are started again")
+        for agent in reversed(plan.AGENTS):
+            agent.kill()
+        start(plan.AGENTS)
+        seed.wait()
 
 
 def _once(step: str, do: Callable[[], None]) -> None:

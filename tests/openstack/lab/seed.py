@@ -181,10 +181,14 @@ def _ready(admin: Any) -> bool:
     )
 
 
-def wait() -> None:
-    """Until instances can be made and get an address."""
+def wait(seconds: float = 120) -> None:
+    """Until instances can be made and get an address.
+
+    Raises:
+        ServiceError: not within *seconds*.
+    """
     admin = connect("lab-admin")
-    until("nova-compute and the networks' own ports", lambda: _ready(admin))
+    until("nova-compute and the networks' own ports", lambda: _ready(admin), seconds)
 
 
 def until(what: str, look: Callable[[], Any], seconds: float = 120) -> Any:
