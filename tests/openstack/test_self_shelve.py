@@ -89,7 +89,7 @@ def test_a_forgotten_instance_shelves_itself_and_whoever_is_root_there_can_act_o
     truth.eventually(lambda: truth.state(machine.id)[0] == "shelved_offloaded", 260)
     found = truth.row(machine.id)
     assert found.is_down, found
-    assert found.host is None
+    truth.eventually(lambda: truth.row(machine.id).host is None, 30)
     newest = next(iter(lab.compute.server_actions(machine.id)))
     assert newest.action == "shelve"
     ended = desk.jetrun("continue", "last", "--json")
