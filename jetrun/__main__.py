@@ -20,9 +20,17 @@ LOST = 125
 def main() -> NoReturn:
     """Run the command line; never returns."""
     gc.set_threshold(OBJECTS_PER_COLLECTION)
+    _have_streams()
     from jetrun.cli.app import run_app  # noqa: PLC0415 - nothing is imported before it is needed
 
     leave(run_app(sys.argv[1:]))
+
+
+def _have_streams() -> None:
+    """Where a stream was closed before we began, nobody listens; Python has None there, which nothing can be written to."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w", encoding="utf-8"))  # noqa: SIM115, PTH123
 
 
 def leave(code: int) -> NoReturn:
@@ -34,8 +42,7 @@ def leave(code: int) -> NoReturn:
     try:
         # Closed, or nobody reads it any more: the exit code still says how it went.
         with suppress(BrokenPipeError, ValueError):
-            if sys.stdout is not None:
-                sys.stdout.flush()
+            sys.stdout.flush()
     except OSError as error:
         # A full disk. What was to be said is lost; that it is lost is not.
         code = code or LOST
