@@ -11,7 +11,7 @@ from jetrun.engine.context import Screen
 from jetrun.engine.interrupts import Interrupts
 from jetrun.engine.report import document_of, exit_code
 from jetrun.engine.runner import carry
-from jetrun.guarantee.lifecycle import Phase
+from jetrun.guarantee.lifecycle import Kind, Phase
 from jetrun.guarantee.power import RunId
 from jetrun.guarantee.receipt import Receipt
 from jetrun.job import Job
@@ -74,8 +74,13 @@ def run(
         return continue_run(house, house.begin(job, choice), screen=screen)
 
 
-def continue_run(house: House, run: RunId, *, screen: Screen | None = None) -> Result:
+def continue_run(
+    house: House, run: RunId, *, screen: Screen | None = None, only_end: bool = False, watched: bool = False
+) -> Result:
     """Carry a run on from wherever its journal stands, in this process.
+
+    Args:
+        only_end: stop its script, collect what there is, and bring it down. watched: a person sees what *screen* is told.
 
     Raises:
         UsageError: another living process carries it.
@@ -83,6 +88,8 @@ def continue_run(house: House, run: RunId, *, screen: Screen | None = None) -> R
     watching = screen or SilentScreen()
     house.journal.take(run)
     state = house.journal.state(run)
+    if only_end and state.exit_code is None and not state.stop_cause:
+        house.journal.append(run, Kind.STOP_ASKED, {"cause": "driver lost"})
     choice = house.choose_cloud(str(state.job.get("cloud")) or None)
     with Interrupts() as interrupts:
         context = house.context(run, choice, screen=watching, interrupts=interrupts)
@@ -91,6 +98,7 @@ def continue_run(house: House, run: RunId, *, screen: Screen | None = None) -> R
     # The instance is down, or a person was told: now there is time for mails that earlier runs could not send.
     house.send_due(watching)
     document["mail"] = {"state": mail_state(house, run)}
+    context.guard.release(context.state.receipt, told=watched or document["mail"]["state"] == "sent")
     return Result(
         run=run,
         exit_code=int(document["exit_code"]),

@@ -18,6 +18,7 @@ from jetrun.job_fields import Origin, Table, duration_text, exact_text, noted, s
 from jetrun.job_rules import (
     LAUNCH_ONLY,
     NO_INPUTS_S,
+    ON_DRIVER_LOSS,
     SECTIONS,
     addresses,
     below,
@@ -91,6 +92,7 @@ class Job:
         boot_s, stage_in_s, stage_out_s, shutdown_s: time set aside for each; the lease must hold them all.
         take_over: ``no``, ``yes``, or ``force`` (also with people logged in, who are warned).
         deadman: arm the switch on the instance.
+        on_driver_loss: what the guardian does when the driver is gone: ``continue`` the run, ``end`` it; ``nothing``: no guardian.
         self_shelve: the switch asks the cloud to shelve the instance first, with a credential that the run makes, or with that
             of the entry of clouds.yaml that is named.
     """
@@ -114,6 +116,7 @@ class Job:
     shutdown_s: float = 1080.0
     take_over: str = "no"
     deadman: bool = True
+    on_driver_loss: str = "continue"
     self_shelve: bool | str = False
     ssh: Ssh = field(default_factory=Ssh)
     email: Email = field(default_factory=Email)
@@ -167,6 +170,7 @@ def from_mapping(data: Mapping[str, Any], *, origin: str | Origin) -> Job:
         shutdown_s=shutdown_s,
         take_over=take_over(instance),
         deadman=instance.boolean("deadman", default=True),
+        on_driver_loss=given.choice("on_driver_loss", ON_DRIVER_LOSS) or "continue",
         self_shelve=self_shelve(instance),
         ssh=Ssh(
             user=ssh.text("user"), port=ssh.integer("port", 1, 65535), host=ssh.text("host"), keys=ssh.texts("keys")
@@ -202,6 +206,7 @@ def to_mapping(job: Job) -> dict[str, Any]:
         "grace": exact_text(job.grace_s),
         "env": dict(job.env),
         "disposition": job.disposition.value,
+        "on_driver_loss": job.on_driver_loss,
         "instance": instance,
         "ssh": {key: value for key, value in ssh.items() if value},
         "email": {"to": list(job.email.to), "attach": list(job.email.attach), "when": job.email.when},

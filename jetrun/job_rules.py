@@ -14,8 +14,8 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
     "": {
         "name": '"train"', "script": '"train.sh"', "command": '["python3", "train.py"]', "inputs": '["data/"]',
         "excludes": '["*.tmp"]', "outputs": '["results/"]', "output_dir": '"out/{run}"', "timeout": '"6h"', "grace": '"30s"',
-        "env": '{ SEED = "1" }', "disposition": '"shelve"', "instance": "{ ... }", "ssh": "{ ... }", "email": "{ ... }",
-        "budget": "{ ... }",
+        "env": '{ SEED = "1" }', "disposition": '"shelve"', "on_driver_loss": '"continue"', "instance": "{ ... }",
+        "ssh": "{ ... }", "email": "{ ... }", "budget": "{ ... }",
     },
     "instance": {
         "on": '"my-instance"', "image": '"Featured-Ubuntu24"', "flavor": '"m3.small"', "network": '"auto"', "key": '"auto"',
@@ -27,6 +27,9 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
     "budget": {"boot": '"15m"', "stage_in": '"30m"', "stage_out": '"30m"', "shutdown": '"18m"'},
 }  # fmt: skip
 """Every key of a job file, by section, with a value to copy; docs/job.toml is tested against it."""
+
+ON_DRIVER_LOSS = ("continue", "end", "nothing")
+"""What the guardian does when jetrun's own process is gone; with the last there is none."""
 
 LAUNCH_ONLY = ("image", "flavor", "network", "key", "floating_ip", "security_groups", "name")
 """Keys of ``[instance]`` that describe an instance to make."""

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Self
 from jetrun.config import Config, load_config
 from jetrun.engine.clock import SystemClock
 from jetrun.engine.context import RunContext, Screen
+from jetrun.engine.guardian import PAGE
+from jetrun.engine.guarding import Guard, Guarded, NewlyGuarded, Unguarded
 from jetrun.engine.interrupts import Interrupts
 from jetrun.errors import MailError
 from jetrun.guarantee.lifecycle import Kind, RunState
@@ -47,6 +49,7 @@ class House:
         self.environ = dict(os.environ if environ is None else environ)
         self.config: Config = load_config(self.environ)
         self.clock = SystemClock()
+        self.guardian = self._guardian_before_us()
         self.journal = Journal(self.config.home / "journal.sqlite", now=self.clock.now)
         self.outbox = Outbox(self.journal, now=self.clock.now)
         self._closing: list[Callable[[], None]] = [self.journal.close]
@@ -61,6 +64,16 @@ class House:
         """Close everything."""
         for close in reversed(self._closing):
             close()
+
+    def _guardian_before_us(self) -> Guarded | None:
+        """The guardian that started this process, and with it what a person typed for its run."""
+        os.environ.pop(PAGE, None)
+        found = Guarded.inherited(self.environ)
+        if found is not None:
+            from jetrun.cloud.sources import remember  # noqa: PLC0415
+
+            remember(found.typed)
+        return found
 
     def choose_cloud(self, wanted: str | None) -> CloudChoice:
         """The cloud that is meant."""
@@ -122,6 +135,8 @@ class House:
             shelve_keys=self.shelve_keys(job, choice),
             tell=lambda document: self.tell(run, job, document, log),
         )
+        # Last: whatever refuses the run has refused it by now.
+        context.guard = self.guard(run, job, choice)
         context.clock_skew_s = float((state.cloud or {}).get("clock_skew_s", 0.0))
         return context
 
@@ -155,6 +170,28 @@ class House:
     def folder(self, run: RunId) -> Path:
         """The run's local folder: its log and what is kept of it."""
         return self.config.home / "runs" / run
+
+    def guard(self, run: RunId, job: Job, choice: CloudChoice) -> Guard:
+        """The run's guardian: the one that started this process, or a new one, which is not waited for."""
+        if self.guardian is None:
+            if job.on_driver_loss == "nothing":
+                return Unguarded()
+            self.guardian = self._new_guardian(run, job, choice)
+        self.clock.sign = self.guardian.page.sign
+        return self.guardian
+
+    def _new_guardian(self, run: RunId, job: Job, choice: CloudChoice) -> Guarded:
+        """A guardian for this process."""
+        from jetrun.cloud.sources import typed  # noqa: PLC0415
+
+        return NewlyGuarded(
+            run,
+            self.folder(run),
+            environ=self.environ,
+            only_end=job.on_driver_loss == "end",
+            bounds=choice.profile.bounds,
+            typed=typed(),
+        )
 
     # --- keys ---
 

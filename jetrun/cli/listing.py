@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from jetrun.errors import UsageError
 from jetrun.guarantee.lifecycle import Kind, Record, next_phase
 from jetrun.guarantee.power import RunId
+from jetrun.journal.owner import Owner
 from jetrun.journal.store import Journal
 from jetrun.wiring import job_of, mail_state
 
@@ -27,6 +28,7 @@ def rows_of(journal: Journal, *, everything: bool) -> list[dict[str, Any]]:
             continue
         state = journal.state(row.run)
         alive = row.owner.is_alive() if row.owner is not None else False
+        guardian = guardian_of(journal, row.run)
         carried = {True: f"process {row.owner.pid}" if row.owner else "", False: "nobody", None: "another host"}[alive]
         rows.append(
             {
@@ -35,6 +37,7 @@ def rows_of(journal: Journal, *, everything: bool) -> list[dict[str, Any]]:
                 "opened_at": row.opened_at.isoformat(timespec="seconds"),
                 "phase": next_phase(state).value,
                 "carried_by": "" if row.closed else carried,
+                "guardian": guardian,
                 "instance": state.instance_name or row.instance,
                 "exit_code": state.exit_code,
                 "verified": state.receipt.verified if state.receipt is not None else None,
@@ -43,17 +46,26 @@ def rows_of(journal: Journal, *, everything: bool) -> list[dict[str, Any]]:
     return rows
 
 
+def guardian_of(journal: Journal, run: RunId) -> int | None:
+    """The pid of the run's guardian while it lives on this machine."""
+    kept = journal.newest(run, Kind.GUARDED)
+    found = Owner.from_text(kept["owner"]) if kept else None
+    return found.pid if found is not None and found.is_alive() else None
+
+
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """Rows as aligned text."""
     if not rows:
         return "no run goes on, and no instance is unproven (jetrun ps --all lists ended runs)\n"
-    lines = [f"{'RUN':<21} {'NAME':<18} {'PHASE':<9} {'CARRIED BY':<15} {'INSTANCE':<20} {'EXIT':>4}  DOWN"]
+    lines = [
+        f"{'RUN':<21} {'NAME':<18} {'PHASE':<9} {'CARRIED BY':<15} {'GUARDIAN':<9} {'INSTANCE':<20} {'EXIT':>4}  DOWN"
+    ]
     for row in rows:
         down = {True: "verified", False: "NOT VERIFIED: jetrun verify " + row["run"], None: "-"}[row["verified"]]
         code = "-" if row["exit_code"] is None else str(row["exit_code"])
         lines.append(
             f"{row['run']:<21} {_cut(row['name'], 18):<18} {row['phase']:<9} {row['carried_by']:<15} "
-            f"{_cut(row['instance'], 20):<20} {code:>4}  {down}"
+            f"{row['guardian'] or '-':<9} {_cut(row['instance'], 20):<20} {code:>4}  {down}"
         )
     return "\n".join(lines) + "\n"
 
@@ -72,6 +84,7 @@ def story(records: Sequence[Record]) -> str:
 
 
 _SHOWN = {
+    Kind.GUARDED: ("owner", "scope"),
     Kind.PHASE: ("phase",),
     Kind.RESOLVED: ("name", "id", "status"),
     Kind.CREATED: ("name", "id"),

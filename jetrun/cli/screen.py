@@ -26,6 +26,8 @@ _PHASES = {
 
 _SENTENCES = {
     "run.worst_case": "costs at worst {cost}, if it needs its whole lease of {lifetime}; {edge}",
+    "guardian.missing": "{what}; the shutdown goes on without",
+    "guardian.confined": "the guardian ends with this {scope}: after that only the switch and jetrun reap cover the instance",
     "lease.extended": "the lease now ends at {until_at}; the switch follows",
     "lease.granted": "lease granted until {until_at}",
     "instance.unshelve_requested": "unshelve requested: {outcome} ({request_id})",

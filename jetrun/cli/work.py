@@ -47,6 +47,9 @@ def run(
     timeout: Annotated[str | None, typer.Option(help="Of the script, such as 6h.")] = None,
     max_lifetime: Annotated[str | None, typer.Option(help="The lease's deadline, such as 8h.")] = None,
     disposition: Annotated[str | None, typer.Option(help="How it must end: shelve, stop or delete.")] = None,
+    on_driver_loss: Annotated[
+        str | None, typer.Option(help="When this process is gone: continue the run, end it, or nothing.")
+    ] = None,
     image: Annotated[str | None, typer.Option(help="Launch an instance from this image.")] = None,
     flavor: Annotated[str | None, typer.Option(help="Of the instance to launch.")] = None,
     key: Annotated[list[str] | None, typer.Option("--ssh-key", help="Private key file to log in with.")] = None,
@@ -74,6 +77,7 @@ def run(
         "env": _pairs(env),
         "timeout": timeout,
         "disposition": disposition,
+        "on_driver_loss": on_driver_loss,
         "name": name,
         "instance": {
             "on": on,
@@ -107,7 +111,7 @@ def carry(house: House, job: Job, cloud: str | None, *, as_json: bool, quiet: bo
             screen.note(
                 f"env.{name} looks like a secret: what is in env is kept in the journal; read it from a file instead"
             )
-    result = continue_run(house, house.begin(job, choice), screen=screen)
+    result = continue_run(house, house.begin(job, choice), screen=screen, watched=_is_terminal(2))
     return show(result, screen, as_json=as_json)
 
 
@@ -132,7 +136,10 @@ def show(result: Result, screen: Any, *, as_json: bool) -> int:
 
 
 def continue_(
-    run: Annotated[str, typer.Argument(help="Id of the run, its beginning, or last.")], *, as_json: Json = False
+    run: Annotated[str, typer.Argument(help="Id of the run, its beginning, or last.")],
+    *,
+    only_end: Annotated[bool, typer.Option("--only-end", help="Stop its script, collect, and bring it down.")] = False,
+    as_json: Json = False,
 ) -> int:
     """Carry a run on whose process is gone, to its verified end."""
     from jetrun.api import continue_run  # noqa: PLC0415
@@ -144,7 +151,8 @@ def continue_(
         house.journal.tolerate()
         screen = TerminalScreen(live=_is_terminal(2), output_to=2 if as_json else 1)
         house.reopen_if_unverified(found)
-        return show(continue_run(house, found, screen=screen), screen, as_json=as_json)
+        result = continue_run(house, found, screen=screen, only_end=only_end, watched=_is_terminal(2))
+        return show(result, screen, as_json=as_json)
 
 
 def demo(
@@ -161,9 +169,9 @@ def demo(
 FLAGS = {
     "script": "SCRIPT", "command": "-- COMMAND", "inputs": "--input", "outputs": "--output", "output_dir": "--output-dir",
     "excludes": "--exclude", "env": "--env", "timeout": "--timeout", "disposition": "--disposition", "name": "--name",
-    "instance.on": "--on", "instance.image": "--image", "instance.flavor": "--flavor", "instance.take_over": "--take-over",
-    "instance.max_lifetime": "--max-lifetime", "instance.deadman": "--no-deadman", "ssh.user": "--ssh-user",
-    "ssh.keys": "--ssh-key", "email.to": "--email",
+    "on_driver_loss": "--on-driver-loss", "instance.on": "--on", "instance.image": "--image", "instance.flavor": "--flavor",
+    "instance.take_over": "--take-over", "instance.max_lifetime": "--max-lifetime", "instance.deadman": "--no-deadman",
+    "ssh.user": "--ssh-user", "ssh.keys": "--ssh-key", "email.to": "--email",
 }  # fmt: skip
 """The flag of each key, for messages."""
 

@@ -19,6 +19,16 @@ _asked: dict[str, str] = {}
 """What a person typed, by the file that asked: once for each process, and nowhere else."""
 
 
+def typed() -> dict[str, str]:
+    """What a person typed in this process, by what asked for it: for its guardian."""
+    return dict(_asked)
+
+
+def remember(typed: Mapping[str, str]) -> None:
+    """What a person typed in an earlier process of the same run."""
+    _asked.update(typed)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
     """An environment for openstacksdk's loader.

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from jetrun.cloud.interface import command
-from jetrun.engine import claims, launch
+from jetrun.engine import claims, launch, lease_changes
 from jetrun.engine.context import RunContext
 from jetrun.engine.requests import look, patiently, sent
 from jetrun.errors import CloudError, InstanceInUse, InstanceNotStarted, JetrunError
 from jetrun.guarantee import wake
-from jetrun.guarantee.evidence import Evidence
+from jetrun.guarantee.evidence import Evidence, took_effect
 from jetrun.guarantee.ladder import Look, Send
 from jetrun.guarantee.lifecycle import Kind
 from jetrun.guarantee.power import STARTING_ACTIONS, RequestId
@@ -27,7 +27,10 @@ def acquire(context: RunContext) -> None:
         Interrupted: somebody asked the run to end.
     """
     if isinstance(context.job.instance, Launch):
+        made_before = context.state.port is not None
         launch.create(context)
+        if made_before:
+            claims.grant(context)
     else:
         _baseline(context)
         context.check()
@@ -72,14 +75,16 @@ def _bring_up(context: RunContext) -> tuple[bool, tuple[RequestId, ...]]:
         known=state.known,
         sent=(*state.sent, *state.intended),
     )
-    take_over = state.launched or context.job.take_over != "no"
-    confirmed = state.launched
+    confirmed = False
     while True:
         context.check()
-        step = wake.decide(evidence, context.clock.now(), take_over=take_over)
-        if not confirmed and isinstance(step, Send | wake.Up):
+        step = wake.decide(evidence, context.clock.now(), take_over=context.job.take_over != "no", made=state.launched)
+        if not confirmed and (isinstance(step, Send) or (isinstance(step, wake.Up) and context.has_written_lease)):
             claims.confirm(context)
             confirmed = True
+        for one in evidence.sent:
+            if took_effect(one) and one.request_id is not None:
+                lease_changes.note_start(context, one.request_id)
         match step:
             case Look(after_s=after_s):
                 context.pause(after_s)

@@ -5,6 +5,7 @@ Of two runs, the one whose lease stands a moment later has the instance; the oth
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from jetrun.cloud.interface import LeasePort, command
@@ -12,13 +13,15 @@ from jetrun.engine.context import RunContext, lease_dict
 from jetrun.engine.lease_changes import TRIES
 from jetrun.engine.requests import patiently
 from jetrun.errors import CloudAmbiguous, CloudError, CloudPermanent, InstanceInUse, InstanceNotStarted
-from jetrun.guarantee.lease import Lease, LeaseState, from_text, is_expired, to_text
+from jetrun.guarantee.lease import NO_START, Lease, LeaseState, from_text, is_expired, to_text
 from jetrun.guarantee.lifecycle import Kind
 from jetrun.guarantee.power import Disposition
+from jetrun.guarantee.requests import FRESH_S
 
 
 def new_lease(context: RunContext, *, previous: str) -> Lease:
     """The lease that this run asks for. Its generation is the cloud time of the grant, so a later one is larger."""
+    is_up = context.last_seen is not None and context.last_seen.status == "ACTIVE"
     now_at = context.cloud_now().replace(microsecond=0)
     cloud = context.state.cloud or {}
     return Lease(
@@ -29,6 +32,7 @@ def new_lease(context: RunContext, *, previous: str) -> Lease:
         disposition=context.job.disposition,
         owner=context.owner,
         user_id=str(cloud.get("user_id", "")),
+        start=NO_START if is_up else "",
         previous=previous,
     )
 
@@ -46,6 +50,7 @@ def own_lease(context: RunContext) -> Lease | None:
         disposition=Disposition(data["disposition"]),
         owner=data["owner"],
         user_id=data["user_id"],
+        start=data.get("start", ""),
         outputs_collected=data["outputs_collected"],
         previous=data["previous"],
     )
@@ -63,7 +68,16 @@ def refuse_if_held(context: RunContext) -> None:
     except CloudError as error:
         raise InstanceNotStarted(code="lease-not-read", what=error.what, next=error.next) from error
     if port is not None:
-        _held(context, port)
+        refuse_others(context, port)
+
+
+def refuse_others(context: RunContext, port: LeasePort) -> None:
+    """Say who holds the instance of *port* as it was read, if another run does.
+
+    Raises:
+        InstanceInUse: another run's lease lives.
+    """
+    _held(context, port)
 
 
 def grant(context: RunContext) -> None:
@@ -74,7 +88,7 @@ def grant(context: RunContext) -> None:
         InstanceNotStarted: the port cannot be read or written.
     """
     try:
-        port = patiently(context, lambda: context.cloud.lease_port(context.instance))
+        port = patiently(context, lambda: lease_port(context))
     except CloudError as error:
         raise InstanceNotStarted(code="lease-not-read", what=error.what, next=error.next) from error
     if port is None:
@@ -85,7 +99,8 @@ def grant(context: RunContext) -> None:
         )
     held = _held(context, port)
     mine = own_lease(context)
-    if held is not None and held.run == context.run:
+    _refuse_if_past(context, mine)
+    if held is not None and held.run == context.run and held.state is not LeaseState.REAPING:
         context.record(Kind.LEASE_GRANTED, port_id=port.port_id, **lease_dict(held))
         return
     lease = mine if mine is not None else new_lease(context, previous=held.previous if held else port.description)
@@ -94,6 +109,26 @@ def grant(context: RunContext) -> None:
     context.lease_written_at = context.clock.monotonic()
     context.record(Kind.LEASE_GRANTED, port_id=port.port_id, **lease_dict(lease))
     say_granted(context, port.port_id, lease)
+
+
+def lease_port(context: RunContext) -> LeasePort | None:
+    """The port that holds the instance's lease: the one that this run made, which a new instance is bound to only by its host."""
+    made = context.state.port
+    return context.cloud.read_port(made["port_id"]) if made is not None else context.cloud.lease_port(context.instance)
+
+
+def _refuse_if_past(context: RunContext, lease: Lease | None) -> None:
+    """Nothing is started any more under a lease whose time is over, in a run that is continued late.
+
+    Raises:
+        InstanceNotStarted: it is over.
+    """
+    if lease is not None and context.cloud_now() >= lease.until_at:
+        raise InstanceNotStarted(
+            code="lease-expired",
+            what=f"the run's lease ended at {lease.until_at:%Y-%m-%d %H:%MZ}, before its instance was up",
+            next=f"jetrun show {context.run}",
+        )
 
 
 def say_granted(context: RunContext, port_id: str, lease: Lease) -> None:
@@ -115,7 +150,7 @@ def confirm(context: RunContext) -> None:
         Interrupted: somebody asked the run to end.
     """
     lease = context.state.lease
-    if lease is None or context.state.sent or context.state.intended:
+    if lease is None:
         return
     waited_s = max(0.0, context.clock.monotonic() - context.lease_written_at)
     context.pause(max(0.0, context.bounds.lease_settle_s - waited_s))
@@ -123,6 +158,13 @@ def confirm(context: RunContext) -> None:
     held = _held(context, port)
     if held is None or held.run != context.run:
         raise _lost(context)
+    now_at = context.cloud_now().replace(microsecond=0)
+    if (now_at.timestamp() - held.generation) > FRESH_S and not held.start:
+        # A task was waited for, or the run is continued: by the lease's date a reaper knows the start that comes now.
+        fresh = replace(held, generation=int(now_at.timestamp()))
+        context.record(Kind.LEASE_INTENDED, port_id=port.port_id, **lease_dict(fresh))
+        _write(context, port, fresh)
+        context.record(Kind.LEASE_GRANTED, port_id=port.port_id, **lease_dict(fresh))
 
 
 def _held(context: RunContext, port: LeasePort) -> Lease | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -21,17 +22,31 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The real clock."""
+    """The real clock.
+
+    Attributes:
+        sign: called whenever somebody asks for the time or waits: whoever does is alive.
+    """
+
+    def __init__(self) -> None:
+        self.sign: Callable[[], None] = _nothing
 
     def now(self) -> datetime:
         """Wall time, aware UTC."""
+        self.sign()
         return datetime.now(UTC)
 
     def monotonic(self) -> float:
         """Seconds; stands still while the machine sleeps."""
+        self.sign()
         return time.monotonic()
 
     def sleep(self, seconds: float) -> None:
         """Wait; a handled signal does not cut it short, so callers sleep in small pieces."""
+        self.sign()
         if seconds > 0:
             time.sleep(seconds)
+
+
+def _nothing() -> None:
+    """Nobody asks whether we live."""

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from jetrun.cloud.interface import Cloud, ShelveKeys
 from jetrun.engine.clock import Clock
+from jetrun.engine.guarding import Guard, Unguarded
 from jetrun.engine.interrupts import Interrupts
 from jetrun.errors import CloudError, ExitCode, InternalError, JetrunError, RemoteError, Secret
 from jetrun.guarantee.constants import Bounds
@@ -103,6 +104,7 @@ class RunContext:
         last_seen: the newest observation, for messages.
         lease_written_at: when this process wrote its lease (monotonic).
         reached_at, reconnect_pause_s: when SSH last stood anew (monotonic), and how long to wait before the next time.
+        guard: the run's guardian. is_guarded: it stands, as far as this process knows.
         shelve_keys: where the instance's credential for self-shelve comes from; None where the job does without.
         journal_lost: the journal could not be written; the run goes on to its shutdown without it.
     """
@@ -126,12 +128,19 @@ class RunContext:
     secrets: Mapping[str, Secret] = field(default_factory=dict)
     tell: Callable[[dict[str, Any]], None]
     shelve_keys: ShelveKeys | None = None
+    guard: Guard = field(default_factory=Unguarded)
+    is_guarded: bool = False
     last_seen: Observation | None = None
     journal_lost: str = ""
     clock_skew_s: float = 0.0
     reached_at: float = float("-inf")
     lease_written_at: float = float("inf")
     reconnect_pause_s: float = 0.0
+
+    @property
+    def has_written_lease(self) -> bool:
+        """This process has written the run's lease itself, a moment ago."""
+        return self.lease_written_at != float("inf")
 
     @property
     def bounds(self) -> Bounds:
@@ -264,6 +273,7 @@ def lease_dict(lease: Lease) -> dict[str, Any]:
         "disposition": lease.disposition.value,
         "owner": lease.owner,
         "user_id": lease.user_id,
+        "start": lease.start,
         "outputs_collected": lease.outputs_collected,
         "previous": lease.previous,
     }

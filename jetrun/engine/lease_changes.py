@@ -12,9 +12,9 @@ from jetrun.cloud.interface import Cloud, LeasePort
 from jetrun.engine.clock import Clock
 from jetrun.engine.context import RunContext
 from jetrun.errors import CloudAmbiguous, CloudError, CloudPermanent
-from jetrun.guarantee.lease import Lease, LeaseState, from_text, to_text
+from jetrun.guarantee.lease import Lease, LeaseState, from_text, is_expired, short, to_text
 from jetrun.guarantee.lifecycle import Kind
-from jetrun.guarantee.power import Disposition
+from jetrun.guarantee.power import Disposition, RequestId
 
 TRIES = 3
 """How often a conditional write is tried when its reply was lost: each try after reading what stands there."""
@@ -84,10 +84,15 @@ def _lease_of(port: LeasePort | None, run: str) -> Lease | None:
     return lease if lease is not None and lease.run == run else None
 
 
-def mark_ending(context: RunContext, disposition: Disposition) -> None:
-    """Mark the lease as ending, before the shutdown request. Never raises, never retried for long: the shutdown goes on."""
+def mark_ending(context: RunContext, disposition: Disposition) -> bool:
+    """Mark the lease as ending, before the shutdown request. Never raises, never retried for long: the shutdown goes on.
+
+    Returns:
+        False where the port was read, and another living lease stands there: the instance is another run's now.
+    """
     if not context.state.lease_granted or context.state.lease is None:
-        return
+        return True
+    port_id = context.state.lease["port_id"]
 
     def ending(lease: Lease) -> str:
         return to_text(
@@ -100,9 +105,32 @@ def mark_ending(context: RunContext, disposition: Disposition) -> None:
         )
 
     try:
-        change(context.cloud, context.state.lease["port_id"], context.run, ending)
+        if change(context.cloud, port_id, context.run, ending) is not None:
+            return True
+        port = context.cloud.read_port(port_id)
+        other = from_text(port.description) if port is not None else None
     except CloudError as error:
         context.screen.event("lease.not_marked", what=error.what)
+        return True
+    except ValueError:
+        return False
+    return other is None or is_expired(other, context.cloud_now(), margin_s=context.bounds.lease_margin_s)
+
+
+def note_start(context: RunContext, request: RequestId) -> None:
+    """Write into the lease which start is the run's own, while the instance comes up. Never raises: a reaper can go by time, too."""
+    lease = context.state.lease
+    if lease is None or not context.state.lease_granted or lease.get("start") == short(request):
+        return
+    try:
+        stood = change(
+            context.cloud, lease["port_id"], context.run, lambda one: to_text(replace(one, start=short(request)))
+        )
+    except CloudError as error:
+        context.screen.event("lease.not_marked", what=error.what)
+        return
+    if stood is not None:
+        context.record(Kind.LEASE_GRANTED, **{**lease, "start": short(request)})
 
 
 def end(context: RunContext) -> None:

@@ -106,7 +106,8 @@ def _end_one(
     marked = lease_changes.change(
         cloud, port.port_id, lease.run, lambda one: to_text(replace(one, state=LeaseState.REAPING))
     )
-    if marked is None or marked != lease:
+    # Our own mark may have been written by a try whose answer was lost.
+    if marked is None or replace(marked, state=lease.state) != lease:
         return "left alone: its lease changed meanwhile", True
     clock.sleep(profile.bounds.reap_gap_s)
     now = cloud.read_port(port.port_id)
@@ -140,7 +141,9 @@ def _own_requests(
     """Request ids in *log* that are not a person's later start: from the run's journal, else judged by time."""
     if state is not None:
         return state.known
-    return known_without_journal(log, granted_at=datetime.fromtimestamp(lease.generation, UTC), launched=launched)
+    return known_without_journal(
+        log, granted_at=datetime.fromtimestamp(lease.generation, UTC), launched=launched, start=lease.start
+    )
 
 
 def _climb(

@@ -12,6 +12,7 @@ from jetrun.cloud.interface import command
 from jetrun.engine.acquire import acquire
 from jetrun.engine.connect import connect
 from jetrun.engine.context import Interrupted, RunContext
+from jetrun.engine.continuing import check_still_ours
 from jetrun.engine.execute import execute
 from jetrun.engine.prepare import prepare
 from jetrun.engine.report import exit_code, report
@@ -39,10 +40,17 @@ def carry(context: RunContext) -> int:
     """
     context.interrupts.describe = lambda: _describe(context)
     repeats = 0
+    try:
+        check_still_ours(context)
+    except Interrupted:
+        context.screen.event("run.interrupted", cause=context.state.stop_cause)
+    except JetrunError as error:
+        _note(context, error)
     while (phase := next_phase(context.state)) is not Phase.CLOSED:
         before = context.state
         try:
             context.enter(phase)
+            _be_guarded(context, phase)
             _ACTS[phase](context)
         except Interrupted:
             context.screen.event("run.interrupted", cause=context.state.stop_cause)
@@ -54,6 +62,28 @@ def carry(context: RunContext) -> int:
         if repeats > 1:
             _force_on(context, phase)
     return int(context.state.exit_code or 0)
+
+
+def _be_guarded(context: RunContext, phase: Phase) -> None:
+    """The guardian stands before anything that spends; a shutdown never waits for one that does not.
+
+    Raises:
+        InternalError: it cannot be started, and nothing was asked of an instance yet.
+    """
+    if context.is_guarded or phase in {Phase.PREPARE, Phase.REPORT}:
+        return
+    context.is_guarded = True
+    try:
+        kept = context.guard.stand()
+    except InternalError as error:
+        if not context.state.spending_possible:
+            raise
+        context.screen.event("guardian.missing", what=error.what)
+        return
+    if kept is not None:
+        context.record(Kind.GUARDED, **kept)
+        if kept["scope"] not in {"", "systemd"}:
+            context.screen.event("guardian.confined", scope=kept["scope"])
 
 
 def _facts(state: RunState) -> RunState:

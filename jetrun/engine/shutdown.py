@@ -38,7 +38,10 @@ def shut_down(context: RunContext) -> None:
     if context.state.instance is None and not _find_lost(context):
         return
     disposition = Disposition((context.state.shutdown or {})["disposition"])
-    _say_ending(context, disposition)
+    if not _say_ending(context, disposition):
+        context.screen.event("shutdown.unverified", reason=ladder.Reason.SOMEBODY_ELSES.value, request_id=None)
+        _write(context, _unproven(context, ladder.Reason.SOMEBODY_ELSES, began_at=context.clock.now()))
+        return
     receipt = _climb(context, disposition)
     notes = (*receipt.notes, *_fallback_notes(context, disposition))
     if receipt.verified:
@@ -103,21 +106,26 @@ def _find_lost(context: RunContext) -> bool:
     return False
 
 
-def _say_ending(context: RunContext, disposition: Disposition) -> None:
-    """Mark the switch and the lease as ending, side by side. Neither may delay the shutdown: each is tried once, bounded."""
+def _say_ending(context: RunContext, disposition: Disposition) -> bool:
+    """Mark the switch and the lease as ending, side by side. Neither may delay the shutdown: each is tried once, bounded.
+
+    Returns:
+        False where another run has the instance by now, so that nothing may be done to it (invariant 2).
+    """
     marked: Callable[[], None] | None = None
     try:
         if context.state.switch is not None and context.state.switch.get("armed"):
             marked = context.remote.mark_ending()
     except RemoteError as error:
         context.screen.event("switch.not_marked", what=error.what)
-    lease_changes.mark_ending(context, disposition)
+    ours = lease_changes.mark_ending(context, disposition)
     try:
         if marked is not None:
             marked()
     except RemoteError as error:
         context.screen.event("switch.not_marked", what=error.what)
     context.remote.close()
+    return ours
 
 
 def _climb(context: RunContext, disposition: Disposition) -> Receipt:

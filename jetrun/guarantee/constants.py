@@ -26,6 +26,7 @@ class Bounds:
         switch_tick_s: how often the dead-man's switch looks. 60: systemd's own default accuracy is one minute.
         tick_gap_s: a gap in the switch's ticks that means off, suspended or cloned. 10 min.
         stand_still_s: a driver without a sign of life for this long stands still. 120: four API timeouts.
+        retry_s: before the guardian tries again to end what could not be ended; twice, five and ten times that later. 60.
         skew_s: clock skew between this machine, the cloud and the guest beyond which a run is refused. 60.
         lease_settle_s: from writing a lease to looking whether it still stands, before anything is started. 0.5: Neutron
             tries a write that lost the race for the row again after 0.1 s, without its condition, so that two writers
@@ -52,6 +53,7 @@ class Bounds:
     switch_tick_s: float = 60.0
     tick_gap_s: float = 600.0
     stand_still_s: float = 120.0
+    retry_s: float = 60.0
     skew_s: float = 60.0
     lease_settle_s: float = 0.5
     reap_gap_s: float = 60.0

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
-from jetrun.guarantee.power import Disposition, RunId
+from jetrun.guarantee.power import Disposition, RequestId, RunId
 
 MAX_TEXT = 255
 """Neutron's limit for a description, in characters. Source: Neutron API reference, ports, ``description``."""
@@ -34,6 +34,8 @@ class Lease:
         generation: larger for every later lease of the same instance: the cloud time of the grant in Unix seconds.
         until_at: the deadline, cloud time.
         owner: user@host of the driver, for people.
+        start: which start of the instance is the run's own: the first eight letters of its request id, ``-`` for none (it was
+            running already), empty as long as that is not known.
         outputs_collected: False until the run knows that its outputs are safe (matters to ``delete``).
         previous: what stood in the port's description before, put back at the end.
     """
@@ -45,8 +47,18 @@ class Lease:
     disposition: Disposition
     owner: str
     user_id: str
+    start: str = ""
     outputs_collected: bool = False
     previous: str = ""
+
+
+NO_START = "-"
+"""The instance was running when the run took it."""
+
+
+def short(request: RequestId) -> str:
+    """A request id as a lease has room for: ``req-3f2a9c1b-...`` is ``3f2a9c1b``."""
+    return request.removeprefix("req-")[:8]
 
 
 def is_expired(lease: Lease, now_at: datetime, *, margin_s: float) -> bool:
@@ -78,6 +90,7 @@ def to_text(lease: Lease) -> str:
         f"until={lease.until_at.astimezone(UTC).strftime('%Y-%m-%dT%H:%M:%SZ')}",
         f"end={lease.disposition.value}",
         f"outputs={'yes' if lease.outputs_collected else 'no'}",
+        *([f"start={lease.start}"] if lease.start else []),
         f"user={_word(lease.user_id, 32)}",
         f"owner={_word(lease.owner, 48)}",
     ]
@@ -87,7 +100,7 @@ def to_text(lease: Lease) -> str:
 
 _TEXT = re.compile(
     r"jetrun1 (?P<state>granted|ending|reaping) run=(?P<run>\S+) gen=(?P<gen>\d+) until=(?P<until>\S+)"
-    r" end=(?P<end>shelve|stop|delete) outputs=(?P<outputs>yes|no) user=(?P<user>\S*) owner=(?P<owner>\S*)"
+    r" end=(?P<end>shelve|stop|delete) outputs=(?P<outputs>yes|no)(?: start=(?P<start>\S+))? user=(?P<user>\S*) owner=(?P<owner>\S*)"
     r"(?: \|(?P<previous>.*))?",
     re.DOTALL,
 )
@@ -112,6 +125,7 @@ def from_text(text: str) -> Lease | None:
         disposition=Disposition(found["end"]),
         owner=found["owner"],
         user_id=found["user"],
+        start=found["start"] or "",
         outputs_collected=found["outputs"] == "yes",
         previous=found["previous"] or "",
     )

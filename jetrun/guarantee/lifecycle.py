@@ -39,6 +39,7 @@ class Kind(StrEnum):
 
     OPENED = "run.opened"
     OWNED = "run.owned"
+    GUARDED = "run.guarded"
     PHASE = "phase.entered"
     IDENTIFIED = "cloud.identified"
     RESOLVED = "instance.resolved"
@@ -313,7 +314,7 @@ def apply(state: RunState, record: Record) -> RunState:
             return replace(state, reported=True)
         case Kind.CLOSED:
             return replace(state, exit_code=data["exit_code"])
-        case Kind.OPENED | Kind.OWNED | Kind.MAIL_QUEUED:
+        case Kind.OPENED | Kind.OWNED | Kind.GUARDED | Kind.MAIL_QUEUED:
             return state
         case _:
             assert_never(record.kind)

@@ -7,12 +7,20 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from jetrun.guarantee.lease import short
 from jetrun.guarantee.power import STARTING_ACTIONS, Action, InstanceAction, RequestId
 
 ENDING_ACTIONS = frozenset(
     {"stop", "shelve", "shelveOffload", "shelve_offload", "delete", "force_delete", "soft_delete"}
 )
 """Actions in the log that bring an instance down. Source: Nova's instance_actions names."""
+
+ARRIVES_S = 180.0
+"""How long after we gave up on its answer a request may still begin: as ``settle_s``."""
+FRESH_S = 60.0
+"""How old a lease may be when a start is sent under it; an older one is dated anew first."""
+SKEW_S = 60.0
+"""How far the clocks of this machine and the cloud may be apart: more refuses a run."""
 
 
 class Outcome(StrEnum):
@@ -66,32 +74,47 @@ def somebody_elses_start(
 
 
 def known_without_journal(
-    log: Sequence[InstanceAction], *, granted_at: datetime, launched: bool
+    log: Sequence[InstanceAction], *, granted_at: datetime, launched: bool, start: str = ""
 ) -> frozenset[RequestId]:
-    """Request ids that a run must have known, judged by its lease's time alone, for one without the run's journal.
+    """Request ids that a run must have known, judged by its lease alone, for one without the run's journal.
 
-    All starts before the lease, and the first one after it, which is the run's own.
+    All starts before the lease, and the run's own: the one that the lease names, or, where it names none yet, the first one
+    within the minutes in which the run would have asked for it.
 
     Args:
         log: newest first, as Nova gives it. Its times have whole seconds, so that order within one is the list's.
         granted_at: when the lease was granted, cloud time, in whole seconds.
         launched: the run made the instance. If it did not, the making is before the lease whatever the second says.
+        start: as in the lease.
     """
     starts = sorted((one for one in reversed(log) if one.action in STARTING_ACTIONS), key=lambda one: one.started_at)
     earliest = granted_at - timedelta(seconds=1)
     before = [one for one in starts if one.started_at < earliest or (one.action == "create" and not launched)]
     after = [one for one in starts if one not in before]
-    return frozenset(one.request_id for one in (*before, *after[:1]))
+    if start:
+        own = [one for one in after if short(one.request_id) == start]
+    else:
+        latest = granted_at + timedelta(seconds=FRESH_S + ARRIVES_S + SKEW_S)
+        own = [one for one in after[:1] if one.started_at <= latest]
+    return frozenset(one.request_id for one in (*before, *own))
 
 
 def entry_of(sent: Sent, log: Sequence[InstanceAction], *, known: frozenset[RequestId]) -> InstanceAction | None:
     """The entry of *log* that *sent* made: by its request id, else the newest unknown entry of the same action.
 
-    A request whose reply was lost has no id on our side; its entry is one that was not there before.
+    A request whose reply was lost has no id on our side; its entry is one that was not there before, and began while the
+    request was on its way: a day later it is a person's. Within those minutes the two cannot be told apart.
     """
     if sent.request_id is not None:
         return next((entry for entry in log if entry.request_id == sent.request_id), None)
-    unknown = [entry for entry in log if entry.action == sent.action.value and entry.request_id not in known]
+    earliest, latest = sent.at - timedelta(seconds=SKEW_S), sent.replied_at + timedelta(seconds=ARRIVES_S + SKEW_S)
+    unknown = [
+        entry
+        for entry in log
+        if entry.action == sent.action.value
+        and entry.request_id not in known
+        and earliest <= entry.started_at <= latest
+    ]
     return max(unknown, key=lambda entry: entry.started_at, default=None)
 
 

@@ -58,11 +58,12 @@ class Down:
 Waking = Look | Send | Up | Down
 
 
-def decide(evidence: Evidence, now_at: datetime, *, take_over: bool) -> Waking:
+def decide(evidence: Evidence, now_at: datetime, *, take_over: bool, made: bool = False) -> Waking:
     """The next step towards ACTIVE.
 
     Args:
-        take_over: an instance that somebody already started may be used.
+        take_over: an instance that somebody already started may be used, as long as this run has sent nothing.
+        made: this run has made the instance, so that it comes up without a start.
     """
     bounds = evidence.bounds
     if evidence.blind_since is not None and since(evidence.blind_since, now_at) >= bounds.unshelve_s:
@@ -74,7 +75,7 @@ def decide(evidence: Evidence, now_at: datetime, *, take_over: bool) -> Waking:
     if read.status == ABSENT:
         return Down(reason=NotUp.GONE) if evidence.looks > 1 else Look(after_s=pause(evidence))
     foreign = somebody_elses_start(evidence.log, known=evidence.known, project_id=evidence.project_id)
-    if foreign is not None and not take_over:
+    if foreign is not None and (not take_over or evidence.sent):
         return Down(reason=NotUp.IN_USE, request_id=foreign.request_id)
     if read.task_state is not None:
         first_at = evidence.sent[-1].at if ours else evidence.busy_since or now_at
@@ -82,7 +83,7 @@ def decide(evidence: Evidence, now_at: datetime, *, take_over: bool) -> Waking:
         late = since(first_at, now_at) >= bound_s
         return Down(reason=NotUp.STUCK, request_id=_blamed(evidence)) if late else Look(after_s=pause(evidence))
     if read.status == "ACTIVE":
-        if ours or take_over:
+        if ours or take_over or made:
             return Up(adopted=not ours)
         # An ambiguous start of ours may have done it: the log will show its entry, which makes it ours.
         unsure = any(sent.outcome is Outcome.AMBIGUOUS for sent in evidence.sent)

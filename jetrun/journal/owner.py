@@ -21,7 +21,11 @@ class Owner:
     @classmethod
     def of_this_process(cls) -> Owner:
         """This process."""
-        pid = os.getpid()
+        return cls.of(os.getpid())
+
+    @classmethod
+    def of(cls, pid: int) -> Owner:
+        """A process of this machine."""
         return cls(host=socket.gethostname(), boot_id=_boot_id(), pid=pid, start_time=_start_time(pid))
 
     def is_alive(self) -> bool | None:

@@ -31,16 +31,22 @@ class Ended:
 
 @dataclass(kw_only=True)
 class Desk:
-    """A researcher's desk: a folder, a home, and an embedded cloud to run on."""
+    """A researcher's desk: a folder, a home, and an embedded cloud to run on.
+
+    Attributes:
+        guarded: her runs have guardians; without, a test that kills a driver sees what is left of it.
+    """
 
     cloud: Running
     folder: Path
     extra: dict[str, str] = field(default_factory=dict)
+    guarded: bool = False
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "config.toml").write_text(
             f'[smtp]\nhost = "127.0.0.1"\nport = {self.cloud.mail_port}\nsender = "jetrun@uni.edu"\nsecurity = "none"\ntimeout = "5s"\n'
+            + ("" if self.guarded else '[defaults]\non_driver_loss = "nothing"\n')
         )
 
     @property

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
+import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -177,3 +180,33 @@ def test_without_a_terminal_nobody_is_asked_and_it_is_said_what_to_use(desk: Des
     assert ended.code == 2
     assert ended.document["error"]["code"] == "nobody-to-ask"
     assert "application credential" in ended.document["error"]["next"]
+
+
+def test_a_password_that_was_typed_goes_to_the_guardian_and_nowhere_else(desk: Desk) -> None:
+    """The driver is killed; whoever continues the run asks nobody."""
+    guarded = Desk(cloud=desk.cloud, folder=desk.folder / "guarded", guarded=True, extra=desk.extra)
+    key = guarded.instance("vm-typed-guarded")
+    path = guarded.folder / "openrc.sh"
+    path.write_text(PASSWORD_RC.format(auth_url=entry(desk.cloud)["auth"]["auth_url"]))
+    password = entry(desk.cloud)["auth"]["password"]
+    logs = guarded.folder / "home/runs"
+
+    def has_seen(event: str) -> bool:
+        return any(f'"{event}"' in one.read_text() for one in logs.glob("*/run.jsonl"))
+
+    def kill_the_driver() -> None:
+        eventually(lambda: has_seen("script.started"), within_s=40)
+        (row,) = json.loads(guarded.jetrun("ps", "--json").out)
+        assert password.encode() not in Path(f"/proc/{row['guardian']}/cmdline").read_bytes()
+        assert password.encode() not in Path(f"/proc/{row['guardian']}/environ").read_bytes()
+        os.kill(int(row["carried_by"].removeprefix("process ")), signal.SIGKILL)
+
+    with ThreadPoolExecutor(1) as pool:
+        killing = pool.submit(kill_the_driver)
+        code, shown = typed(guarded, ["run", job(guarded, key, "sleep 2\n"), "--openrc", str(path)], password)
+        killing.result()
+    assert code == -signal.SIGKILL, shown
+    eventually(lambda: has_seen("run.finished"), within_s=40)
+    assert guarded.jetrun("show", "last", "--json").document["exit_code"] == 0
+    assert guarded.is_down(key)
+    assert password.encode() not in everything_kept(guarded)

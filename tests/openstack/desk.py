@@ -73,6 +73,7 @@ class Desk:
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "config.toml").write_text(
             f'[smtp]\nhost = "127.0.0.1"\nport = {self.mailbox.port}\nsender = "jetrun@uni.edu"\nsecurity = "none"\ntimeout = "5s"\n'
+            '[defaults]\non_driver_loss = "nothing"\n'
         )
         self.write_clouds()
 

@@ -6,6 +6,7 @@ By the driver alone: no verified receipt for an instance that is up; what is sai
 from __future__ import annotations
 
 import subprocess
+import time
 from typing import Any
 
 import truth
@@ -96,6 +97,24 @@ def test_the_staff_locks_the_instance_in_the_middle(desk: Desk, machine: Machine
     finally:
         admin.compute.unlock_server(machine.id)
     note("locked by the staff", ended, found, continued(desk, machine))
+
+
+def test_the_driver_is_killed_in_the_middle_and_its_guardian_ends_the_run(desk: Desk, machine: Machine) -> None:
+    """Nobody types anything; the script is not lost."""
+    run = begun(desk, machine, *STOP, "--on-driver-loss", "continue", "-o", "done", script="sleep 5\ndate > done\n")
+    when(lambda: desk.has_seen("script.started"), 150)
+    run.process.kill()
+    killed_at = time.monotonic()
+    run.process.wait()
+    truth.eventually(lambda: desk.has_seen("run.finished"), 200)
+    down_s = time.monotonic() - killed_at
+    ended = desk.jetrun("show", "last", "--json")
+    assert ended.document["exit_code"] == 0, str(ended)
+    assert ended.is_verified
+    found = truth.row(machine.id)
+    assert found.is_down, found
+    assert next(desk.folder.rglob("out/**/done")).read_text()
+    note(f"driver killed in the middle (its guardian, {down_s:.0f} s)", ended, found)
 
 
 def test_somebody_deletes_the_instance_in_the_middle(desk: Desk, machine: Machine) -> None:

@@ -9,8 +9,18 @@ from facts import T0
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jetrun.guarantee.lease import MAX_TEXT, Lease, LeaseState, extended, from_text, is_expired, to_text
-from jetrun.guarantee.power import Disposition, RunId
+from jetrun.guarantee.lease import (
+    MAX_TEXT,
+    NO_START,
+    Lease,
+    LeaseState,
+    extended,
+    from_text,
+    is_expired,
+    short,
+    to_text,
+)
+from jetrun.guarantee.power import Disposition, RequestId, RunId
 
 
 def lease(**changes: object) -> Lease:
@@ -90,3 +100,17 @@ def test_an_ending_lease_is_not_extended() -> None:
     """What is being shut down cannot be kept up by a late request."""
     with pytest.raises(ValueError, match="ending"):
         extended(lease(state=LeaseState.ENDING), T0)
+
+
+def test_the_runs_own_start_is_named_by_the_beginning_of_its_request_id() -> None:
+    named = lease(start=short(RequestId("req-3f2a9c1b-0000-4000-8000-000000000000")))
+    assert " start=3f2a9c1b " in to_text(named)
+    assert from_text(to_text(named)) == named
+    assert from_text(to_text(lease(start=NO_START, outputs_collected=True))) == lease(
+        start=NO_START, outputs_collected=True
+    )
+
+
+def test_a_lease_of_before_starts_were_named_is_read() -> None:
+    assert " start=" not in to_text(lease())
+    assert from_text(to_text(lease())) == lease()

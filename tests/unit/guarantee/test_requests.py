@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from facts import at, entry, sent
 
+from jetrun.guarantee.lease import NO_START
 from jetrun.guarantee.power import Action, RequestId
 from jetrun.guarantee.requests import Outcome, entry_of, is_settled, known_without_journal, newest, somebody_elses_start
 
@@ -111,3 +112,35 @@ def test_the_making_is_the_runs_own_start_only_where_the_run_made_the_instance()
     log = (entry("unshelve", "req-next", 1), entry("create", "req-made", 0))
     assert known_without_journal(log, granted_at=at(0), launched=True) == {"req-made"}
     assert known_without_journal(log, granted_at=at(0), launched=False) == {"req-made", "req-next"}
+
+
+def test_the_start_that_the_lease_names_is_the_runs_own_whatever_came_first() -> None:
+    """A person was quicker than the run's own start, or came long after it."""
+    log = (
+        entry("start", "req-aabbccdd-2", 400),
+        entry("unshelve", "req-11223344-1", 9),
+        entry("create", "req-made", 0),
+    )
+    own = known_without_journal(log, granted_at=at(8), launched=False, start="11223344")
+    assert own == {"req-made", "req-11223344-1"}
+    assert somebody_elses_start(log, known=own, project_id="lab") == log[0]
+
+
+def test_of_an_instance_that_was_taken_over_running_every_later_start_is_a_persons() -> None:
+    log = (entry("start", "req-person", 9), entry("create", "req-made", 0))
+    assert known_without_journal(log, granted_at=at(8), launched=False, start=NO_START) == {"req-made"}
+
+
+def test_a_start_long_after_a_lease_that_names_none_is_a_persons() -> None:
+    """The run died between its lease and its start; no start is sent under a lease that is older than a minute."""
+    for late, own in ((300, {"req-made", "req-start"}), (301, {"req-made"})):
+        log = (entry("start", "req-start", 8 + late), entry("create", "req-made", 0))
+        assert known_without_journal(log, granted_at=at(8), launched=False) == own
+
+
+def test_a_lost_request_is_no_entry_of_another_time() -> None:
+    """A day later a person has started it; or did so long before, unseen."""
+    lost = sent(Action.START, Outcome.AMBIGUOUS)
+    assert entry_of(lost, (entry("start", "req-b", 240),), known=MINE) is not None
+    assert entry_of(lost, (entry("start", "req-b", 86400),), known=MINE) is None
+    assert entry_of(lost, (entry("start", "req-b", -61),), known=MINE) is None

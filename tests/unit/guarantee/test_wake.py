@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from facts import T0, after, at, entry, evidence, read, sent
 
-from jetrun.guarantee.evidence import Evidence, unread
+from jetrun.guarantee.evidence import Evidence, saw, unread
 from jetrun.guarantee.ladder import Look, Send
 from jetrun.guarantee.power import Action, RequestId
 from jetrun.guarantee.requests import Outcome
@@ -150,3 +150,15 @@ def test_refusals_are_repeated_within_the_bound() -> None:
     assert step(asked(outcome=Outcome.UNAUTHORIZED, request=None), read("SHUTOFF", 600)) == Down(
         reason=NotUp.CREDENTIALS
     )
+
+
+def test_what_this_run_made_comes_up_without_a_start() -> None:
+    assert decide(saw(evidence(), read("ACTIVE", 1), ()), at(1), take_over=False, made=True) == Up(adopted=True)
+
+
+def test_a_persons_start_after_ours_is_not_taken_over() -> None:
+    """Whoever allowed it spoke of the moment before the run."""
+    theirs = entry("start", "req-person", 500)
+    ours = sent(Action.START, Outcome.ACCEPTED, request="req-mine")
+    seen = saw(evidence(sent=(ours,), known=frozenset({RequestId("req-mine")})), read("ACTIVE", 501), (theirs,))
+    assert decide(seen, at(501), take_over=True) == Down(reason=NotUp.IN_USE, request_id=RequestId("req-person"))

@@ -1,0 +1,67 @@
+"""What a process does that continues a run, before it touches the instance: see that the instance is still the run's.
+
+Between two processes of one run anything may have happened: a reaper ended it, the switch fired, a person started the
+instance for themselves, or another run has taken it (invariants 2 and 5).
+"""
+
+from __future__ import annotations
+
+from jetrun.engine import claims
+from jetrun.engine.context import RunContext
+from jetrun.engine.requests import patiently
+from jetrun.errors import CloudError, CloudTransient, InstanceInUse, JetrunError
+from jetrun.guarantee.lifecycle import Kind, Phase, next_phase
+from jetrun.guarantee.requests import somebody_elses_start
+
+TOUCHING = frozenset({Phase.CONNECT, Phase.STAGE_IN, Phase.EXECUTE, Phase.STAGE_OUT})
+"""Phases that act on an instance that an earlier process has brought up. ``acquire`` and the ladder look for themselves."""
+
+
+def check_still_ours(context: RunContext) -> None:
+    """Look whether somebody else has the instance now; then nothing more is done to it, and its outputs stay on its disk.
+
+    Raises:
+        InstanceInUse: a person started it, or another run holds it.
+        CloudError: the cloud does not say, until the lease's deadline.
+        Interrupted: somebody asked the run to end.
+    """
+    if next_phase(context.state) not in TOUCHING or not context.state.up:
+        return
+    try:
+        _check(context)
+    except JetrunError:
+        if context.state.script_intended and context.state.outputs is None:
+            problem = "not fetched: the instance is not this run's any more, or the cloud does not say"
+            context.record(Kind.STAGED_OUT, complete=False, missing=[], problems=[problem], files=[], count=0)
+        raise
+
+
+def _check(context: RunContext) -> None:
+    """One answer of the cloud, however long it takes.
+
+    Raises:
+        InstanceInUse, CloudError: as above.
+    """
+    while True:
+        try:
+            log = patiently(context, lambda: context.cloud.actions(context.instance))
+            port = patiently(context, lambda: claims.lease_port(context))
+            break
+        except CloudError as error:
+            if not isinstance(error, CloudTransient) or context.clock.now() >= context.deadline_at():
+                raise
+            context.screen.event("instance.not_observed", what=error.what)
+        context.pause(context.bounds.poll_last_s)
+    if port is not None:
+        claims.refuse_others(context, port)
+    start = somebody_elses_start(log, known=context.state.known, project_id=context.state.project_id)
+    if start is not None:
+        raise InstanceInUse(
+            code="somebody-elses",
+            what=(
+                f"instance {context.state.instance_name} was started at {start.started_at:%Y-%m-%d %H:%MZ} by somebody else"
+                f" ({start.action}, request {start.request_id}), after this run's own process was gone; it is left alone"
+            ),
+            state=context.describe_state(),
+            next=f"jetrun collect {context.run}   (when it is free again)",
+        )
