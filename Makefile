@@ -7,7 +7,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PIP_ROOT_USER_ACTION = ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench clean system openstack-up openstack-down openstack-status test-openstack bench-openstack
+.PHONY: help demo test sim-long check format bench clean system openstack-up openstack-down openstack-status test-openstack bench-openstack
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ check: .venv/tools.made ## ruff and mypy --strict
 
 format: .venv/tools.made ## let ruff format the code
 	$(BIN)/ruff format .
+
+sim-long: .venv/tools.made ## a million schedules of failure in virtual time (an hour and a half on two processors); SEED=7 for others
+	JETRUN_SCHEDULES=1000000 JETRUN_SEED=$(or $(SEED),1) $(BIN)/python -m pytest -q -n auto tests/sim/test_schedules.py
 
 bench: .venv/tools.made ## speed and memory, measured here beside a careful bash script; ARGS="null --rounds 5" for some
 	@.ci/packages test

@@ -31,6 +31,9 @@ REAL = Timings(
 )
 """The lab's figures (openstack-lab notes, Timings)."""
 
+SLOW = replace(REAL, unshelve=500, snapshot=850, stop=150, start=150)
+"""As slow as the bounds allow: a run needs nearly all of its lease."""
+
 DOWN = {"shelved_offloaded", "stopped", "deleted"}
 
 
@@ -76,10 +79,11 @@ class World:
         disposition: str = "shelve",
         launch: bool = False,
         bounds: Bounds | None = None,
+        slow: bool = False,
     ) -> None:
         numbers = itertools.count(1)
         self.clock = SimClock(T0)
-        self.cloud_state = CloudState(timings=REAL, net=20)
+        self.cloud_state = CloudState(timings=SLOW if slow else REAL, net=20)
         for part in (
             self.cloud_state,
             self.cloud_state.identity,
@@ -98,9 +102,11 @@ class World:
         where: dict[str, Any] = {"image": "devcloud-linux", "flavor": "m3.tiny"} if launch else {"on": "vm"}
         if status == "ACTIVE":
             where["take_over"] = "yes"
-        self.job = from_mapping(
-            {"command": ["true"], "disposition": disposition, "instance": where}, origin="simulation"
-        )
+        job: dict[str, Any] = {"command": ["true"], "disposition": disposition, "instance": where}
+        if slow:
+            where["max_lifetime"] = "45m"
+            job["budget"] = {"boot": "520s", "stage_out": "30s", "shutdown": "900s"}
+        self.job = from_mapping(job, origin="simulation")
         self.profile = replace(BUILT_IN["jetstream2"], bounds=bounds or Bounds(), busy_load=10.0)
         self.run = RunId("run-1")
         self.journal = MemoryJournal(self.clock)
@@ -108,7 +114,8 @@ class World:
         self.interrupts = Interrupts()
         self.screen = QuietScreen()
         self.told: list[dict[str, Any]] = []
-        self.remote_options: dict[str, Any] = {}
+        # Of a slow cloud, a script that never ends: every budget is needed.
+        self.remote_options: dict[str, Any] = {"script_s": 1e7} if slow else {}
 
     def _bring(self, status: str) -> None:
         """Into a state, by its owner's own actions an hour ago."""
