@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from jetrun.guarantee.power import RunId
 from jetrun.guarantee.receipt import Receipt
 from jetrun.job import Job
 from jetrun.remote.interface import TransferReading
-from jetrun.wiring import House, mail_state
+from jetrun.wiring import House
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,12 +75,18 @@ def run(
 
 
 def continue_run(
-    house: House, run: RunId, *, screen: Screen | None = None, only_end: bool = False, watched: bool = False
+    house: House,
+    run: RunId,
+    *,
+    screen: Screen | None = None,
+    only_end: bool = False,
+    watched: Callable[[], bool] | None = None,
 ) -> Result:
     """Carry a run on from wherever its journal stands, in this process.
 
     Args:
-        only_end: stop its script, collect what there is, and bring it down. watched: a person sees what *screen* is told.
+        only_end: stop its script, collect what there is, and bring it down. watched: whether a person sees what
+            *screen* is told, asked at the end.
 
     Raises:
         UsageError: another living process carries it.
@@ -88,17 +94,20 @@ def continue_run(
     watching = screen or SilentScreen()
     house.journal.take(run)
     state = house.journal.state(run)
-    if only_end and state.exit_code is None and not state.stop_cause:
+    if only_end and state.exit_code is None and state.script_ended is None and not state.stop_cause:
         house.journal.append(run, Kind.STOP_ASKED, {"cause": "driver lost"})
     choice = house.choose_cloud(str(state.job.get("cloud")) or None)
     with Interrupts() as interrupts:
         context = house.context(run, choice, screen=watching, interrupts=interrupts)
         carry(context)
         document = document_of(context, exit_code(context.state))
+    document["mail"] = {"state": house.mail_state(run)}
+    seen = watched is not None and context.state.stop_cause != "SIGHUP" and watched()
+    context.guard.release(context.state.receipt, told=seen or document["mail"]["state"] == "sent")
+    # This process may live on, as a notebook does: the run is nobody's now, and a guardian may try again.
+    house.journal.leave(run)
     # The instance is down, or a person was told: now there is time for mails that earlier runs could not send.
     house.send_due(watching)
-    document["mail"] = {"state": mail_state(house, run)}
-    context.guard.release(context.state.receipt, told=watched or document["mail"]["state"] == "sent")
     return Result(
         run=run,
         exit_code=int(document["exit_code"]),

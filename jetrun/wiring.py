@@ -7,6 +7,7 @@ import getpass
 import os
 import secrets
 import socket
+import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -50,6 +51,7 @@ class House:
         self.config: Config = load_config(self.environ)
         self.clock = SystemClock()
         self.guardian = self._guardian_before_us()
+        self._mailed: dict[RunId, str] = {}
         self.journal = Journal(self.config.home / "journal.sqlite", now=self.clock.now)
         self.outbox = Outbox(self.journal, now=self.clock.now)
         self._closing: list[Callable[[], None]] = [self.journal.close]
@@ -86,6 +88,7 @@ class House:
         from jetrun.cloud.openstack import OpenStackCloud  # noqa: PLC0415
 
         cloud = OpenStackCloud(choice)
+        cloud.wire.alive = self.clock.alive
         self._closing.append(cloud.close)
         return cloud
 
@@ -191,6 +194,7 @@ class House:
             only_end=job.on_driver_loss == "end",
             bounds=choice.profile.bounds,
             typed=typed(),
+            mail_s=0.0 if self.config.mail is None else self.config.mail.timeout_s,
         )
 
     # --- keys ---
@@ -235,10 +239,22 @@ class House:
         sender = settings.sender if settings is not None else "jetrun@localhost"
         receipt = document.get("receipt") or {}
         kind = "report" if receipt.get("verified", True) else "alarm"
+        self._mailed[run] = label = self._label(run, kind)
         message = run_mail(document, sender=sender, created_at=self.clock.now(), kind=kind, attach=job.email.attach)
-        self.outbox.queue(run, kind, {"to": list(job.email.to), "mail": message.to_dict()})
+        self.outbox.queue(run, label, {"to": list(job.email.to), "mail": message.to_dict()})
         self.send_due(screen, run=run)
-        document["mail"] = {"state": self.outbox.state(run, kind)}
+        document["mail"] = {"state": self.outbox.state(run, label)}
+
+    def _label(self, run: RunId, kind: str) -> str:
+        """The mail's name in the outbox, which takes one of each: an alarm after it was healed is another one."""
+        healed = sum(one.kind is Kind.RECEIPT and bool(one.data["verified"]) for one in self.journal.records(run))
+        return f"{kind} {healed + 1}" if kind == "alarm" and healed else kind
+
+    def mail_state(self, run: RunId) -> str:
+        """``none``, ``queued``, ``sent`` or ``refused``, of the run's newest mail."""
+        labels = [self._mailed[run]] if run in self._mailed else ["alarm", "report"]
+        states = [self.outbox.state(run, label) for label in labels]
+        return next((one for one in states if one != "none"), "none")
 
     def send_due(self, screen: Screen, *, run: RunId | None = None) -> int:
         """Try the mails that are due; how many a server accepted. Never raises."""
@@ -265,7 +281,9 @@ class House:
             self.outbox.failed(waiting, error.what, permanent=error.permanent and error.code not in SETTINGS_ERRORS)
             screen.event("mail.waiting", what=error.what)
             return 0
-        self.outbox.sent(waiting)
+        with contextlib.suppress(sqlite3.Error):
+            # It is sent; a disk that is full must not make this an error, nor have it sent again by this process.
+            self.outbox.sent(waiting)
         later = [one.address for one in accepted.refused if not one.permanent]
         if later:
             self.outbox.queue(waiting.run, f"{waiting.kind} again", {**waiting.message, "to": later})
@@ -286,9 +304,3 @@ def owner() -> str:
     except (KeyError, OSError):
         name = str(os.getuid())
     return f"{name}@{socket.gethostname()}"
-
-
-def mail_state(house: House, run: RunId) -> str:
-    """``none``, ``queued``, ``sent`` or ``refused``, of the run's mail or its alarm."""
-    states = [house.outbox.state(run, kind) for kind in ("alarm", "report")]
-    return next((one for one in states if one != "none"), "none")

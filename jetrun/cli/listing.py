@@ -13,7 +13,7 @@ from jetrun.guarantee.lifecycle import Kind, Record, next_phase
 from jetrun.guarantee.power import RunId
 from jetrun.journal.owner import Owner
 from jetrun.journal.store import Journal
-from jetrun.wiring import job_of, mail_state
+from jetrun.wiring import job_of
 
 if TYPE_CHECKING:
     from jetrun.wiring import House
@@ -111,7 +111,7 @@ def document_from_journal(house: House, run: RunId) -> dict[str, Any]:
     reported = [record.data for record in records if record.kind is Kind.REPORTED and "document" in record.data]
     state = house.journal.state(run)
     if reported and state.exit_code is not None:
-        return {**reported[-1]["document"], "mail": {"state": mail_state(house, run)}}
+        return {**reported[-1]["document"], "mail": {"state": house.mail_state(run)}}
     job = job_of(state)
     instance = None
     if state.instance is not None:

@@ -111,7 +111,7 @@ def carry(house: House, job: Job, cloud: str | None, *, as_json: bool, quiet: bo
             screen.note(
                 f"env.{name} looks like a secret: what is in env is kept in the journal; read it from a file instead"
             )
-    result = continue_run(house, house.begin(job, choice), screen=screen, watched=_is_terminal(2))
+    result = continue_run(house, house.begin(job, choice), screen=screen, watched=lambda: _is_terminal(2))
     return show(result, screen, as_json=as_json)
 
 
@@ -149,9 +149,11 @@ def continue_(
     with House() as house:
         found = house.journal.find(run, unfinished=True)
         house.journal.tolerate()
-        screen = TerminalScreen(live=_is_terminal(2), output_to=2 if as_json else 1)
+        # Under a guardian nobody watches, and its log must not hold the script's output once more.
+        stream = house.guardian is None
+        screen = TerminalScreen(live=_is_terminal(2), stream_output=stream, output_to=2 if as_json else 1)
         house.reopen_if_unverified(found)
-        result = continue_run(house, found, screen=screen, only_end=only_end, watched=_is_terminal(2))
+        result = continue_run(house, found, screen=screen, only_end=only_end, watched=lambda: _is_terminal(2))
         return show(result, screen, as_json=as_json)
 
 

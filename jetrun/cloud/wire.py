@@ -43,9 +43,14 @@ def nothing(answer: Any) -> None:
 
 
 class Wire:
-    """One cloud's services."""
+    """One cloud's services.
+
+    Attributes:
+        alive: told before and after each call: whoever waits for an answer is alive.
+    """
 
     def __init__(self, choice: CloudChoice) -> None:
+        self.alive: Callable[[], None] = lambda: None
         self._region = choice.region
         self._lines = choice.lines
         api_s = choice.profile.bounds.api_timeout_s
@@ -69,11 +74,14 @@ class Wire:
         Raises:
             CloudError: transient or permanent.
         """
+        self.alive()
         try:
             with translated("logging in", writes=False):
                 return self.session.auth.get_access(self.session)
         except CloudError as error:
             raise login_failed(error, self._lines) from error.__cause__
+        finally:
+            self.alive()
 
     def endpoint(self, service: str) -> str:
         """The service's URL by the catalog, or as clouds.yaml overrides it. No discovery: the paths are known.
@@ -201,17 +209,21 @@ class Wire:
 
     def _send(self, method: str, url: str, *, doing: str, writes: bool, **more: Any) -> Any:
         """Send once; the answer, whatever its status."""
-        with translated(doing, writes=writes):
-            return self.session.request(
-                url,
-                method,
-                raise_exc=False,
-                redirect=False,
-                connect_retries=0,
-                status_code_retries=0,
-                timeout=self._limits_s,
-                **more,
-            )
+        self.alive()
+        try:
+            with translated(doing, writes=writes):
+                return self.session.request(
+                    url,
+                    method,
+                    raise_exc=False,
+                    redirect=False,
+                    connect_retries=0,
+                    status_code_retries=0,
+                    timeout=self._limits_s,
+                    **more,
+                )
+        finally:
+            self.alive()
 
     def close(self) -> None:
         """Close connections. Never raises."""

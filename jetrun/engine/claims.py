@@ -100,7 +100,8 @@ def grant(context: RunContext) -> None:
     held = _held(context, port)
     mine = own_lease(context)
     _refuse_if_past(context, mine)
-    if held is not None and held.run == context.run and held.state is not LeaseState.REAPING:
+    # A run that was opened again, to collect, has no lease: what it left on the port is as over as anybody's.
+    if mine is not None and held is not None and held.run == context.run and held.state is not LeaseState.REAPING:
         context.record(Kind.LEASE_GRANTED, port_id=port.port_id, **lease_dict(held))
         return
     lease = mine if mine is not None else new_lease(context, previous=held.previous if held else port.description)

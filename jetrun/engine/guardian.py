@@ -9,7 +9,6 @@ It ends when the run's end is proven, or when a person knows that it is not and 
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import select
@@ -28,10 +27,7 @@ TOLD_S = 24 * 3600.0
 
 UNDER_WAY, DONE, TOLD, UNTOLD = range(4)
 """How the newest driver left: not at all; nothing is up; may be up and a person was told; may be up and nobody was told."""
-STANDS, HELD = 1, 2
-"""The guardian watches; another one of the same run does."""
-
-_LIFE, _PID, _STATE, _VERDICT, _ORDER = 0, 8, 16, 24, 32
+_LIFE, _PID, _VERDICT, _ORDER = 0, 8, 16, 24
 _IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGTSTP, signal.SIGUSR1)
 PAGE = "JETRUN_GUARDIAN_PAGE"
 """The variable that tells a continued run which descriptor its guardian's page is."""
@@ -70,13 +66,12 @@ class Page:
         return self._get(_LIFE)
 
     @property
-    def standing(self) -> tuple[int, int]:
-        """The guardian's pid, 0 while there is none, and whether it watches (``STANDS`` or ``HELD``)."""
-        return self._get(_PID), self._get(_STATE)
+    def standing(self) -> int:
+        """The guardian's pid, 0 while there is none."""
+        return self._get(_PID)
 
-    def stand(self, pid: int, state: int) -> None:
+    def stand(self, pid: int) -> None:
         """The guardian is there."""
-        self._put(_STATE, state)
         self._put(_PID, pid)
 
     @property
@@ -125,7 +120,10 @@ class Watched:
     def kill(self) -> None:
         """No request of it is sent after this: it never runs again, even where it takes time to end."""
         if self._descriptor >= 0:
-            signal.pidfd_send_signal(self._descriptor, signal.SIGKILL)
+            try:
+                signal.pidfd_send_signal(self._descriptor, signal.SIGKILL)
+            except ProcessLookupError:
+                return
 
     def _leave(self) -> None:
         if self._descriptor >= 0:
@@ -137,7 +135,7 @@ class Guardian:
     """Watches one run to its end.
 
     The order: ``driver`` (pid) and ``started`` (its start time); ``act``, the command that continues the run; ``folder``, the
-    run's own, for the lock and the output of that command; ``still_s``; ``look_s``, ``waits_s``, ``told_s``.
+    run's own, for its pid and the output of that command; ``still_s``; ``look_s``, ``waits_s``, ``told_s``.
     """
 
     def __init__(self, page: Page) -> None:
@@ -151,58 +149,72 @@ class Guardian:
         self.waits_s: list[float] = order["waits_s"]
         self.told_s = float(order["told_s"])
 
-    def stand(self) -> bool:
-        """Be the run's only guardian; False where it has one."""
+    def stand(self) -> None:
+        """Say that it is there, to the driver and, by a file, to ``jetrun ps``.
+
+        Another one of the same run may stand already, for an earlier process of it: each watches its own, and of those that act the
+        journal lets one at a time.
+        """
         mine = os.getpid()
         try:
-            lock = os.open(f"{self.folder}/guardian.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                self.page.stand(int(os.pread(lock, 20, 0) or mine), HELD)
-                return False
-            os.ftruncate(lock, 0)
-            os.pwrite(lock, str(mine).encode(), 0)
-        except (OSError, ValueError):
-            # A disk that is full or does not lock: two guardians of one run do no harm, none would.
+            note = os.open(f"{self.folder}/guardian.pid", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            os.write(note, str(mine).encode())
+            os.close(note)
+        except OSError:
+            # A disk that is full, or a folder that is gone: the journal has it as well.
             pass
-        self.page.stand(mine, STANDS)
-        return True
+        self.page.stand(mine)
 
     def guard(self) -> None:
         """Until the run's end is proven or told."""
         self.watch(self.driver)
         told_at: float | None = None
         tries = 0
-        while self.page.verdict != DONE and os.path.isdir(self.folder):  # noqa: PTH112 - pathlib is not loaded here
+        while self.page.verdict != DONE and self._can_act():
+            before = self.page.verdict
             now = time.monotonic()
-            told_at = (now if told_at is None else told_at) if self.page.verdict == TOLD else None
+            told_at = (now if told_at is None else told_at) if before == TOLD else None
             if told_at is not None and now - told_at > self.told_s:
                 return
-            if tries or self.page.verdict in {TOLD, UNTOLD}:
-                time.sleep(self.waits_s[min(tries, len(self.waits_s) - 1)])
+            if tries or before in {TOLD, UNTOLD}:
+                time.sleep(self.waits_s[min(max(tries - 1, 0), len(self.waits_s) - 1)])
             tries += 1
-            before = self.page.verdict
             self.page.verdict = UNDER_WAY
             self.page.sign()
-            self.watch(Watched(self.begin()))
+            try:
+                self.watch(Watched(self.begin()))
+            except OSError:
+                # No process can be made, or what continues the run is not there just now: later, perhaps.
+                tries += 1
             if self.page.verdict == UNDER_WAY and before == TOLD:
                 # It could not even look: what the person was told still stands.
                 self.page.verdict = TOLD
 
-    def watch(self, driver: Watched) -> None:
-        """Until that process has ended. One that gives no sign of life for ``still_s`` is killed, and waited for.
+    def _can_act(self) -> bool:
+        """Whether the run's folder may be there: without it nothing is known of the run any more."""
+        try:
+            os.stat(self.folder)  # noqa: PTH116 - pathlib is not loaded here
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+        return True
 
-        Only time in which the guardian ran itself is counted: neither a laptop's sleep nor a machine that was held still as a whole
-        makes a driver stand still.
+    def watch(self, driver: Watched) -> None:
+        """Until that process has ended, or has said how the run ended, whatever else it does then.
+
+        One that gives no sign of life for ``still_s`` is killed, and waited for. Only time in which the guardian ran itself is
+        counted: neither a laptop's sleep nor a machine that was held still as a whole makes a driver stand still.
         """
         seen, still_s, looked = self.page.signed, 0.0, time.monotonic()
-        while not driver.ends_within(self.look_s):
+        while not driver.ends_within(self.look_s) and self.page.verdict == UNDER_WAY:
             now = time.monotonic()
             still_s = still_s + min(now - looked, 2 * self.look_s) if self.page.signed == seen else 0.0
             seen, looked = self.page.signed, now
             if still_s >= self.still_s:
                 driver.kill()
+                # What is slow and not still has twice the time when it is tried again: at last it gets through.
+                self.still_s *= 2
         try:
             os.waitpid(driver.pid, os.WNOHANG)
         except ChildProcessError:
@@ -210,6 +222,11 @@ class Guardian:
 
     def begin(self) -> int:
         """Start the command that continues the run; its pid."""
+        try:
+            os.getcwd()  # noqa: PTH109
+        except OSError:
+            # The folder that the driver was started in is gone, and Python would stumble over that.
+            os.chdir(self.folder)
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         output = f"{self.folder}/guardian.log"
         try:
@@ -242,10 +259,9 @@ def main() -> None:
     """Guard the run of the page that was inherited."""
     for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)
-    page = Page(int(sys.argv[1]))
-    guardian = Guardian(page)
-    if guardian.stand():
-        guardian.guard()
+    guardian = Guardian(Page(int(sys.argv[1])))
+    guardian.stand()
+    guardian.guard()
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import shutil
 import sys
@@ -14,6 +15,7 @@ from jetrun.engine import guardian
 from jetrun.engine.guardian import Page
 from jetrun.errors import InternalError
 from jetrun.guarantee.constants import Bounds
+from jetrun.guarantee.ladder import Reason
 from jetrun.guarantee.receipt import Receipt
 from jetrun.journal.owner import Owner
 
@@ -33,6 +35,8 @@ CONFINED = {
     "container": "container",
 }
 """Variables that tell of a surrounding that ends all of its processes together."""
+LINGER = "/var/lib/systemd/linger"
+"""A file for each user whose systemd goes on without a session. Source: loginctl(1), enable-linger."""
 CONTAINER_FILES = ("/.dockerenv", "/run/.containerenv")
 
 
@@ -91,8 +95,11 @@ class Guarded:
 
     def release(self, receipt: Receipt | None, *, told: bool) -> None:
         """The run ended so: the guardian ends as well, or goes on trying."""
-        proven = receipt is None or receipt.verified
-        self.page.verdict = guardian.DONE if proven else guardian.TOLD if told else guardian.UNTOLD
+        theirs = receipt is not None and receipt.reason == Reason.SOMEBODY_ELSES
+        if receipt is None or receipt.verified or (theirs and told):
+            self.page.verdict = guardian.DONE
+        else:
+            self.page.verdict = guardian.TOLD if told else guardian.UNTOLD
 
 
 class NewlyGuarded(Guarded):
@@ -101,7 +108,7 @@ class NewlyGuarded(Guarded):
     Args:
         folder: the run's, which exists. environ: what whoever continues the run shall read.
         only_end: whoever continues the run only collects and ends it. bounds: of the cloud.
-        typed: passwords that a person typed, by what asked for them.
+        typed: passwords that a person typed, by what asked for them. mail_s: how long one mail may take without a sign of life.
     """
 
     def __init__(
@@ -113,15 +120,18 @@ class NewlyGuarded(Guarded):
         only_end: bool,
         bounds: Bounds,
         typed: Mapping[str, str],
+        mail_s: float = 0.0,
     ) -> None:
         me = Owner.of_this_process()
+        still_s = max(bounds.stand_still_s, mail_s + STANDS_S)
         order = {
             "driver": me.pid,
             "started": me.start_time,
-            "act": [sys.executable, "-m", "jetrun", "continue", run, *(["--only-end"] if only_end else [])],
+            # -P: a module of the user's own in the folder that they work in must not stand for one of Python's.
+            "act": [sys.executable, "-P", "-m", "jetrun", "continue", run, *(["--only-end"] if only_end else [])],
             "folder": str(folder),
-            "still_s": bounds.stand_still_s,
-            "look_s": min(guardian.LOOK_S, bounds.stand_still_s / 4),
+            "still_s": still_s,
+            "look_s": min(guardian.LOOK_S, still_s / 4),
             "waits_s": [bounds.retry_s * times for times in TIMES],
             "told_s": guardian.TOLD_S,
             "typed": dict(typed),
@@ -140,8 +150,8 @@ class NewlyGuarded(Guarded):
             InternalError: it could not be started, has ended, or does not stand within ``STANDS_S``.
         """
         until = time.monotonic() + STANDS_S
-        while not (standing := self.page.standing)[0]:
-            if self._pid and os.waitpid(self._pid, os.WNOHANG)[0]:
+        while not (standing := self.page.standing):
+            if self._pid and os.waitpid(self._pid, os.WNOHANG)[0] and not self.page.standing:
                 self._failure = "it ended at once"
                 self._pid = 0
                 if self._scope:
@@ -153,8 +163,8 @@ class NewlyGuarded(Guarded):
             if self._failure:
                 raise _missing(self._failure)
             time.sleep(LOOK_S)
-        scope = "systemd" if self._scope else confined(self._environ)
-        return {"owner": Owner.of(standing[0]).to_text(), "scope": scope}
+        scope = confined(self._environ) or ("systemd" if self._scope else "")
+        return {"owner": Owner.of(standing).to_text(), "scope": scope}
 
     def _start(self) -> int:
         """Start it, in a session of its own; its pid, or that of what starts it, 0 where no process can be made."""
@@ -170,14 +180,25 @@ class NewlyGuarded(Guarded):
 
 
 def _scope(run: str, environ: Mapping[str, str]) -> Sequence[str]:
-    """The command that puts a process in a scope of the user's own systemd; empty where there is none."""
+    """The command that puts a process in a scope of the user's own systemd; empty where that would not outlive the login.
+
+    Without lingering the user's systemd ends with their last session, and everything in it; a session of its own may well go on.
+    """
     bus = environ.get("XDG_RUNTIME_DIR", "")
-    if not bus or not Path(bus, "systemd", "private").exists():
+    if not bus or not Path(bus, "systemd", "private").exists() or not Path(LINGER, _user()).exists():
         return ()
     program = shutil.which("systemd-run", path=environ.get("PATH"))
     if program is None:
         return ()
     return (program, "--user", "--scope", "--quiet", "--collect", f"--unit=jetrun-guardian-{run}-{os.getpid()}")
+
+
+def _user() -> str:
+    """This user's name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""
 
 
 def confined(environ: Mapping[str, str]) -> str:

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from jetrun.cloud.interface import Cloud, LeasePort
 from jetrun.engine.clock import Clock
-from jetrun.engine.context import RunContext
+from jetrun.engine.context import RunContext, lease_dict
 from jetrun.errors import CloudAmbiguous, CloudError, CloudPermanent
 from jetrun.guarantee.lease import Lease, LeaseState, from_text, is_expired, short, to_text
 from jetrun.guarantee.lifecycle import Kind
@@ -20,7 +20,7 @@ TRIES = 3
 """How often a conditional write is tried when its reply was lost: each try after reading what stands there."""
 
 
-def change(cloud: Cloud, port_id: str, run: str, to: Callable[[Lease], str]) -> Lease | None:
+def change(cloud: Cloud, port_id: str, run: str, to: Callable[[Lease], str], *, tries: int = TRIES) -> Lease | None:
     """Rewrite the lease of *run* on its port, by conditional writes.
 
     Args:
@@ -30,10 +30,10 @@ def change(cloud: Cloud, port_id: str, run: str, to: Callable[[Lease], str]) -> 
         The lease that stood there; None where the port is gone or holds no lease of this run (nothing is written then).
 
     Raises:
-        CloudError: it could not be written in three tries.
+        CloudError: it could not be written in so many tries.
     """
     last: CloudError = CloudAmbiguous(what=f"the lease on port {port_id} was not written")
-    for _ in range(TRIES):
+    for _ in range(tries):
         port = cloud.read_port(port_id)
         lease = _lease_of(port, run)
         if port is None or lease is None or to(lease) == port.description:
@@ -105,7 +105,7 @@ def mark_ending(context: RunContext, disposition: Disposition) -> bool:
         )
 
     try:
-        if change(context.cloud, port_id, context.run, ending) is not None:
+        if change(context.cloud, port_id, context.run, ending, tries=1) is not None:
             return True
         port = context.cloud.read_port(port_id)
         other = from_text(port.description) if port is not None else None
@@ -130,7 +130,7 @@ def note_start(context: RunContext, request: RequestId) -> None:
         context.screen.event("lease.not_marked", what=error.what)
         return
     if stood is not None:
-        context.record(Kind.LEASE_GRANTED, **{**lease, "start": short(request)})
+        context.record(Kind.LEASE_GRANTED, port_id=lease["port_id"], **lease_dict(replace(stood, start=short(request))))
 
 
 def end(context: RunContext) -> None:

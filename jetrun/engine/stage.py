@@ -106,7 +106,11 @@ def _manifest(context: RunContext, problems: list[str]) -> list[dict[str, Any]]:
         return []
     files = []
     try:
-        for path in sorted(context.output_dir.rglob("*")):
+        found = []
+        for path in context.output_dir.rglob("*"):
+            context.clock.monotonic()
+            found.append(path)
+        for path in sorted(found):
             if path.is_file() and not path.is_symlink():
                 digest = _sha256(context, path)
                 name = str(path.relative_to(context.output_dir))

@@ -226,6 +226,12 @@ class Journal:
             if not self._tolerant:
                 raise
 
+    def leave(self, run: RunId) -> None:
+        """This process has ended *run*, and is not its owner any more. Never raises: a process that is gone owns nothing either."""
+        mine = Owner.of_this_process().to_text()
+        with contextlib.suppress(InternalError), self._transaction():
+            self._db.execute("UPDATE runs SET owner = NULL WHERE run = ? AND owner = ?", (run, mine))
+
     def _take(self, run: RunId) -> None:
         """Become the owner, in one transaction."""
         with self._transaction():

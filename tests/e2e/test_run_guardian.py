@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -40,8 +41,8 @@ def desk(cloud: Running, tmp_path: Path) -> Iterator[Desk]:
 def guardians(desk: Desk) -> list[int]:
     """The guardians of her runs that live."""
     found = []
-    for lock in (desk.folder / "home/runs").glob("*/guardian.lock"):
-        pid = int(lock.read_text() or 0)
+    for note in (desk.folder / "home/runs").glob("*/guardian.pid"):
+        pid = int(note.read_text() or 0)
         if pid and b"guardian.py" in cmdline(pid):
             found.append(pid)
     return found
@@ -64,7 +65,11 @@ def eventually(claim: Callable[[], Any], within_s: float = 40) -> Any:
 
 def events(desk: Desk) -> list[dict[str, Any]]:
     newest = max((desk.folder / "home/runs").glob("*/run.jsonl"), default=None)
-    return [json.loads(line) for line in newest.read_text().splitlines()] if newest else []
+    return (
+        [json.loads(line) for line in newest.read_text().splitlines(keepends=True) if line.endswith("\n")]
+        if newest
+        else []
+    )
 
 
 def has_seen(desk: Desk, event: str, **fields: object) -> bool:
@@ -136,7 +141,7 @@ def mails(desk: Desk, to: str) -> list[str]:
 def test_the_driver_and_whoever_continues_it_are_killed(desk: Desk) -> None:
     bounds(desk, retry_s=0.3)
     key = desk.instance("vm-thrice")
-    with begun(desk, key, FOREVER, "--timeout", "9s") as process:
+    with begun(desk, key, FOREVER, "--timeout", "15s") as process:
         eventually(lambda: has_seen(desk, "script.started"))
         carriers = [process.pid]
         process.kill()
@@ -254,3 +259,52 @@ def switches(pid: int) -> int:
     """How often a process was put to sleep so far."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(next(line.split()[1] for line in status.splitlines() if line.startswith("voluntary_ctxt_switches")))
+
+
+def test_a_file_of_the_users_that_is_named_like_one_of_pythons_does_no_harm(desk: Desk) -> None:
+    key = desk.instance("vm-signal-py")
+    with begun(desk, key) as process:
+        eventually(lambda: has_seen(desk, "script.started"))
+        (desk.folder / "signal.py").write_text("raise SystemExit('not this one')\n")
+        process.kill()
+    try:
+        eventually(lambda: has_seen(desk, "run.finished"))
+    finally:
+        (desk.folder / "signal.py").unlink()
+    assert ended(desk)["exit_code"] == 0
+    assert desk.is_down(key)
+
+
+def test_the_folder_that_a_run_was_started_in_may_go(desk: Desk) -> None:
+    key = desk.instance("vm-folder-gone")
+    script = desk.script(SCRIPT)
+    gone = desk.folder / "gone"
+    gone.mkdir()
+    words = [sys.executable, "-m", "jetrun", "run", str(script), "--on", key]
+    with subprocess.Popen(
+        words, cwd=gone, env=desk.environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        eventually(lambda: has_seen(desk, "script.started"))
+        gone.rmdir()
+        process.kill()
+    eventually(lambda: has_seen(desk, "run.finished"))
+    eventually(lambda: not guardians(desk))
+    assert desk.is_down(key)
+
+
+def test_a_program_that_goes_on_after_its_run_is_left_alone(desk: Desk) -> None:
+    """A notebook: the run is over, and the process computes on without any sign of life."""
+    bounds(desk, stand_still_s=1)
+    key = desk.instance("vm-notebook")
+    desk.script("echo done\n")
+    program = desk.folder / "notebook.py"
+    program.write_text(
+        "import time, jetrun\nfrom pathlib import Path\nfrom jetrun.job_file import load\n"
+        f"result = jetrun.run(load(None, command_line={{'script': 'job.sh', 'instance': {{'on': {key!r}}}}}, folder=Path.cwd()))\n"
+        "assert result.receipt.verified\ntime.sleep(5)\nprint('computed')\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, str(program)], cwd=desk.folder, env=desk.environ, capture_output=True, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (0, b"computed\n"), ended.stderr
+    assert desk.is_down(key)
