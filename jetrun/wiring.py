@@ -7,11 +7,10 @@ import getpass
 import os
 import secrets
 import socket
-import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from jetrun.config import Config, load_config
 from jetrun.engine.clock import SystemClock
@@ -19,24 +18,17 @@ from jetrun.engine.context import RunContext, Screen
 from jetrun.engine.guardian import PAGE
 from jetrun.engine.guarding import Guard, Guarded, NewlyGuarded, Unguarded
 from jetrun.engine.interrupts import Interrupts
-from jetrun.errors import MailError
 from jetrun.guarantee.lifecycle import Kind, RunState
 from jetrun.guarantee.power import RunId
 from jetrun.job import Job, Launch, from_mapping, to_mapping
-from jetrun.journal.outbox import Outbox, Waiting
 from jetrun.journal.store import Journal
 from jetrun.log import RunLog
+from jetrun.mailing import Mailing
 
 if TYPE_CHECKING:
     from jetrun.cloud.credentials import CloudChoice
     from jetrun.cloud.interface import ShelveKeys
     from jetrun.cloud.openstack import OpenStackCloud
-
-
-SETTINGS_ERRORS = frozenset(
-    {"mail-login-refused", "mail-certificate-refused", "mail-not-supported", "mail-sender-refused"}
-)
-"""Refusals that are about the settings, not about the mail: it waits until they are mended."""
 
 
 class House:
@@ -51,9 +43,8 @@ class House:
         self.config: Config = load_config(self.environ)
         self.clock = SystemClock()
         self.guardian = self._guardian_before_us()
-        self._mailed: dict[RunId, str] = {}
         self.journal = Journal(self.config.home / "journal.sqlite", now=self.clock.now)
-        self.outbox = Outbox(self.journal, now=self.clock.now)
+        self.mail = Mailing(self.config, self.journal, now=self.clock.now)
         self._closing: list[Callable[[], None]] = [self.journal.close]
 
     def __enter__(self) -> Self:
@@ -136,7 +127,7 @@ class House:
             identities=self.identities(job, choice.profile.ssh_key),
             public_key=public_key,
             shelve_keys=self.shelve_keys(job, choice),
-            tell=lambda document: self.tell(run, job, document, log),
+            tell=lambda document: self.mail.tell(run, job, document, log),
         )
         # Last: whatever refuses the run has refused it by now.
         context.guard = self.guard(run, job, choice)
@@ -224,71 +215,6 @@ class House:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             make_key(path, comment=f"jetrun {owner()}")
         return path.with_suffix(".pub").read_text(encoding="ascii").strip()
-
-    # --- mail ---
-
-    def tell(self, run: RunId, job: Job, document: dict[str, Any], screen: Screen) -> None:
-        """Queue the mail about a run and try to send it; the document says what became of it. Never raises."""
-        if not job.email.to:
-            return
-        if job.email.when == "failure" and document["exit_code"] == 0:
-            return
-        from jetrun.notify.compose import run_mail  # noqa: PLC0415 - only where a mail is wanted
-
-        settings = self.config.mail
-        sender = settings.sender if settings is not None else "jetrun@localhost"
-        receipt = document.get("receipt") or {}
-        kind = "report" if receipt.get("verified", True) else "alarm"
-        self._mailed[run] = label = self._label(run, kind)
-        message = run_mail(document, sender=sender, created_at=self.clock.now(), kind=kind, attach=job.email.attach)
-        self.outbox.queue(run, label, {"to": list(job.email.to), "mail": message.to_dict()})
-        self.send_due(screen, run=run)
-        document["mail"] = {"state": self.outbox.state(run, label)}
-
-    def _label(self, run: RunId, kind: str) -> str:
-        """The mail's name in the outbox, which takes one of each: an alarm after it was healed is another one."""
-        healed = sum(one.kind is Kind.RECEIPT and bool(one.data["verified"]) for one in self.journal.records(run))
-        return f"{kind} {healed + 1}" if kind == "alarm" and healed else kind
-
-    def mail_state(self, run: RunId) -> str:
-        """``none``, ``queued``, ``sent`` or ``refused``, of the run's newest mail."""
-        labels = [self._mailed[run]] if run in self._mailed else ["alarm", "report"]
-        states = [self.outbox.state(run, label) for label in labels]
-        return next((one for one in states if one != "none"), "none")
-
-    def send_due(self, screen: Screen, *, run: RunId | None = None) -> int:
-        """Try the mails that are due; how many a server accepted. Never raises."""
-        accepted = 0
-        for waiting in self.outbox.due(run):
-            accepted += self._send(waiting, screen)
-        return accepted
-
-    def _send(self, waiting: Waiting, screen: Screen) -> int:
-        """One attempt at one mail."""
-        from jetrun.notify.mail import send  # noqa: PLC0415
-        from jetrun.notify.outgoing import Outgoing  # noqa: PLC0415
-
-        recipients = list(waiting.message["to"])
-        if self.config.mail is None:
-            what = f"no mail server is configured ([smtp] in {self.config.path})"
-            self.outbox.failed(waiting, what, permanent=False)
-            screen.event("mail.waiting", what=what)
-            return 0
-        try:
-            accepted = send(Outgoing.from_dict(waiting.message["mail"]), self.config.mail, recipients)
-        except MailError as error:
-            # A wrong login or certificate is mended by the user, and then the same mail goes through.
-            self.outbox.failed(waiting, error.what, permanent=error.permanent and error.code not in SETTINGS_ERRORS)
-            screen.event("mail.waiting", what=error.what)
-            return 0
-        with contextlib.suppress(sqlite3.Error):
-            # It is sent; a disk that is full must not make this an error, nor have it sent again by this process.
-            self.outbox.sent(waiting)
-        later = [one.address for one in accepted.refused if not one.permanent]
-        if later:
-            self.outbox.queue(waiting.run, f"{waiting.kind} again", {**waiting.message, "to": later})
-        screen.event("mail.sent", to=", ".join(accepted.recipients))
-        return 1
 
 
 def job_of(state: RunState) -> Job:

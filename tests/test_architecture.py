@@ -38,7 +38,15 @@ PROGRAMS = {PACKAGE / "remote" / "tarball.py"}
 INTERFACES = {"jetrun.cloud.interface", "jetrun.remote.interface"}
 ADAPTERS = ("cloud", "remote", "notify", "journal")
 INNER = ("jetrun.errors", "jetrun.guarantee")
-UPPER = ("jetrun.cli", "jetrun.api", "jetrun.wiring", "jetrun.devcloud", "jetrun.testing", "jetrun.engine")
+UPPER = (
+    "jetrun.cli",
+    "jetrun.api",
+    "jetrun.wiring",
+    "jetrun.mailing",
+    "jetrun.devcloud",
+    "jetrun.testing",
+    "jetrun.engine",
+)
 VAGUE = {"utils", "util", "helpers", "common", "manager", "misc"}
 
 

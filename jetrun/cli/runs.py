@@ -148,7 +148,7 @@ def reap(*, dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what wo
             known=house.journal.expected(choice.name),
             dry_run=dry_run,
         )
-        house.send_due(screen)
+        house.mail.send_due(screen)
         if as_json:
             sys.stdout.write(json.dumps(found) + "\n")
         else:

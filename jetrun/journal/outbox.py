@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -60,8 +62,9 @@ class Outbox:
         ]
 
     def sent(self, waiting: Waiting) -> None:
-        """A server accepted it."""
-        self._db.execute("UPDATE outbox SET state = 'sent', error = '' WHERE id = ?", (waiting.id,))
+        """A server accepted it; that a disk takes no writes does not make it an error, nor has the same run send it again."""
+        with contextlib.suppress(sqlite3.Error):
+            self._db.execute("UPDATE outbox SET state = 'sent', error = '' WHERE id = ?", (waiting.id,))
 
     def failed(self, waiting: Waiting, error: str, *, permanent: bool) -> None:
         """It was not accepted: try later, or never again where the server will refuse it again."""

@@ -19,6 +19,7 @@ from typing import Any
 from jetrun.errors import InternalError, UsageError
 from jetrun.guarantee.lifecycle import Kind, Record, RunState, replay
 from jetrun.guarantee.power import RunId
+from jetrun.journal.disk import NETWORK_FILESYSTEMS, filesystem_of
 from jetrun.journal.owner import Owner
 
 _SCHEMA = """
@@ -50,11 +51,6 @@ _BEFORE_SPENDING = frozenset(
 )
 """Records without which nothing may be started: no start is sent before a lease stands in the journal."""
 
-_NETWORK_FILESYSTEMS = frozenset(
-    {"nfs", "nfs4", "cifs", "smb3", "afs", "lustre", "gpfs", "beegfs", "ceph", "fuse.sshfs"}
-)
-"""Where SQLite's write-ahead log does not hold, because it needs shared memory. Source: sqlite.org/wal.html, section 1."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRow:
@@ -84,7 +80,7 @@ class Journal:
         try:
             self._db = sqlite3.connect(path, isolation_level=None, timeout=5.0)
             # On a network filesystem the write-ahead log's shared memory does not hold; a rollback journal does.
-            mode = "DELETE" if filesystem_of(path.parent) in _NETWORK_FILESYSTEMS else "WAL"
+            mode = "DELETE" if filesystem_of(path.parent) in NETWORK_FILESYSTEMS else "WAL"
             self._db.execute(f"PRAGMA journal_mode={mode}")
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.executescript(_SCHEMA)
@@ -286,18 +282,3 @@ class Journal:
     def database(self) -> sqlite3.Connection:
         """The connection, for the outbox beside the records."""
         return self._db
-
-
-def filesystem_of(folder: Path) -> str:
-    """The type of the filesystem that holds *folder*, empty where the system does not tell. Source: proc(5), mounts."""
-    best, kind = "", ""
-    try:
-        target = str(folder.resolve())
-        for line in Path("/proc/mounts").read_text(encoding="utf-8", errors="surrogateescape").splitlines():
-            _, point, name, *_ = line.split(" ")
-            point = point.encode().decode("unicode_escape")
-            if (target == point or target.startswith(point.rstrip("/") + "/")) and len(point) >= len(best):
-                best, kind = point, name
-    except (OSError, ValueError):
-        return ""
-    return kind

@@ -96,7 +96,9 @@ def test_a_forgotten_instance_shelves_itself_and_whoever_is_root_there_can_act_o
     assert ended.is_verified, str(ended)
     assert tells_the_truth(ended, machine.id).vm_state == "shelved_offloaded"
     assert made_by_jetrun(lab, machine) == []
-    assert stolen.login().status_code in {401, 404}, "what was stolen ends with the run; Keystone knows nothing of it any more"
+    assert stolen.login().status_code in {401, 404}, (
+        "what was stolen ends with the run; Keystone knows nothing of it any more"
+    )
 
 
 class Stolen:

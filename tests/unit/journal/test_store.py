@@ -14,9 +14,10 @@ import pytest
 from jetrun.errors import InternalError, UsageError
 from jetrun.guarantee.lifecycle import Kind
 from jetrun.guarantee.power import RunId
+from jetrun.journal.disk import filesystem_of
 from jetrun.journal.outbox import Outbox
 from jetrun.journal.owner import Owner
-from jetrun.journal.store import Journal, filesystem_of
+from jetrun.journal.store import Journal
 
 JOB = {"instance": {"on": "vm"}, "cloud": "js2"}
 
