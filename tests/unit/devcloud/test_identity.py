@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from lab import START, Counter
+from model_lab import START, Counter
 
 from jetrun.devcloud.errors import ApiError
 from jetrun.devcloud.identity import UNAUTHORIZED, IdentityModel

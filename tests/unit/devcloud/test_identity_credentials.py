@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from lab import START
+from model_lab import START
 from test_identity import DEFAULT, TIRED, Keystone, by_credential, password, refused
 
 from jetrun.devcloud.errors import ApiError

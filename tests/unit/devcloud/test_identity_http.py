@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from lab import START
+from model_lab import START
 
 from jetrun.devcloud import http_identity, http_images, http_network
 from jetrun.devcloud.api import Call

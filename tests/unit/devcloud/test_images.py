@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from lab import ADA, BOB, EVE, STAFF, Counter, Lab
+from model_lab import ADA, BOB, EVE, STAFF, Counter, Lab
 
 from jetrun.devcloud.errors import ApiError
 from jetrun.devcloud.images import ImageModel

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from lab import ADA, BOB, EVE, STAFF, Lab
+from model_lab import ADA, BOB, EVE, STAFF, Lab
 
 from jetrun.devcloud import network_floating, network_groups
 from jetrun.devcloud.errors import ApiError

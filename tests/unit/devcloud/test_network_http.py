@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from lab import START
+from model_lab import START
 from test_identity_http import Faces
 
 

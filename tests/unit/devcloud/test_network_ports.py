@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lab import ADA, BOB, EVE, STAFF, START, Counter, Lab
+from model_lab import ADA, BOB, EVE, STAFF, START, Counter, Lab
 
 from jetrun.devcloud.errors import ApiError
 from jetrun.devcloud.network import NetworkModel

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from lab import ADA, Lab
+from model_lab import ADA, Lab
 
 from jetrun.devcloud import orders
 from jetrun.devcloud.errors import ApiError

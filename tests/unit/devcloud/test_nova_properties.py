@@ -7,7 +7,7 @@ import json
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lab import ADA, STAFF, Lab
+from model_lab import ADA, STAFF, Lab
 
 from jetrun.devcloud import orders
 from jetrun.devcloud.errors import ApiError

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from lab import ADA, BOB, EVE, STAFF, Lab
+from model_lab import ADA, BOB, EVE, STAFF, Lab
 
 from jetrun.devcloud.errors import ApiError
 from jetrun.devcloud.rules import ALLOWED

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from lab import ADA, STAFF, Lab
+from model_lab import ADA, STAFF, Lab
 
 from jetrun.devcloud.rules import ZERO
 
