@@ -85,7 +85,7 @@ MUTANTS: dict[str, Mutant] = {
     "a lease that is over is believed": Mutant(
         invariant=2,
         module="jetrun.engine.claims",
-        old="    if held is not None and held.run == context.run and held.state is not LeaseState.REAPING:\n",
+        old="    if mine is not None and held is not None and held.run == context.run and held.state is not LeaseState.REAPING:\n",
         new="    if mine is not None:\n        held = mine\n",
         also=(
             (
