@@ -54,6 +54,7 @@ def _wait(say: Callable[[str], None]) -> None:
     """
     try:
         seed.wait(AGENTS_S)
+        seed.hears_of_ports()
     except ServiceError as error:
         say(f"{error}: the network agents are started again")
         for agent in reversed(plan.AGENTS):

@@ -191,6 +191,22 @@ def wait(seconds: float = 120) -> None:
     until("nova-compute and the networks' own ports", lambda: _ready(admin), seconds)
 
 
+def hears_of_ports(seconds: float = 30) -> None:
+    """See that a new port reaches the address server: the states of ports may be those of before a restart.
+
+    Raises:
+        ServiceError: it does not, within *seconds*.
+    """
+    admin = connect("lab-admin")
+    network = admin.network.find_network("lab-net")
+    port = admin.network.create_port(network_id=network.id, name="lab-probe")
+    hosts = place.STATE / "neutron" / "dhcp" / network.id / "host"
+    try:
+        until("the address server", lambda: hosts.exists() and port.mac_address in hosts.read_text(), seconds)
+    finally:
+        admin.network.delete_port(port)
+
+
 def until(what: str, look: Callable[[], Any], seconds: float = 120) -> Any:
     """What *look* says once it is true.
 
