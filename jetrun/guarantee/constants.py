@@ -25,7 +25,7 @@ class Bounds:
         heartbeat_s: how often the driver touches the heartbeat. 15.
         switch_tick_s: how often the dead-man's switch looks. 60: systemd's own default accuracy is one minute.
         tick_gap_s: a gap in the switch's ticks that means off, suspended or cloned. 10 min.
-        stand_still_s: a driver without a sign of life for this long stands still. 120: four API timeouts.
+        stand_still_s: a driver without a sign of life for this long stands still. 120: longer than one call may take, 70.
         retry_s: before the guardian tries again to end what could not be ended; twice, five and ten times that later. 60.
         skew_s: clock skew between this machine, the cloud and the guest beyond which a run is refused. 60.
         lease_settle_s: from writing a lease to looking whether it still stands, before anything is started. 0.5: Neutron

@@ -50,9 +50,10 @@ def connection(running: Running, cloud: str = "devcloud", **more: Any) -> Iterat
         yield opened
 
 
-def eventually(claim: Callable[[], bool], within_s: float = 10) -> None:
-    """Waits for what another process does."""
+def eventually(claim: Callable[[], Any], within_s: float = 10) -> Any:
+    """Waits for what another process does: what *claim* says once it is true."""
     until = time.monotonic() + within_s
-    while not claim():
-        assert time.monotonic() < until, "it did not happen"
+    while not (found := claim()):
+        assert time.monotonic() < until, f"not within {within_s:.0f} s"
         time.sleep(0.02)
+    return found

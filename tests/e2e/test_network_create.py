@@ -5,26 +5,10 @@ from __future__ import annotations
 import json
 import os
 import pty
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from devcloud_subject import embedded_cloud
 from runs import Desk
-
-from jetrun.devcloud.client import Running
-
-
-@pytest.fixture(scope="module")
-def cloud() -> Iterator[Running]:
-    with embedded_cloud() as running:
-        yield running
-
-
-@pytest.fixture
-def desk(cloud: Running, tmp_path: Path) -> Iterator[Desk]:
-    yield Desk(cloud=cloud, folder=tmp_path)
-    cloud.clear_faults()
 
 
 def test_what_is_missing_is_shown_made_once_and_good_for_a_launch(desk: Desk) -> None:

@@ -4,27 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from devcloud_subject import embedded_cloud, eventually
+from devcloud_subject import eventually
 from runs import Desk, tells_the_truth
-
-from jetrun.devcloud.client import Running
-
-
-@pytest.fixture(scope="module")
-def cloud() -> Iterator[Running]:
-    with embedded_cloud() as running:
-        yield running
-
-
-@pytest.fixture
-def desk(cloud: Running, tmp_path: Path) -> Iterator[Desk]:
-    yield Desk(cloud=cloud, folder=tmp_path)
-    cloud.clear_faults()
-
 
 WORK = 'mkdir -p results && cp data/noise results/noise && printf "%s" "$WORD" > results/word && echo out && echo err >&2\n'
 

@@ -6,30 +6,14 @@ import json
 import os
 import signal
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from subprocess import Popen
 
-import pytest
-from devcloud_subject import embedded_cloud, eventually
+from devcloud_subject import eventually
 from runs import Desk
 
-from jetrun.devcloud.client import Running
-
 SLOW = 'mkdir -p r; i=0; while [ $i -lt 300 ]; do i=$((i+1)); echo "line $i"; echo $i > r/n; sleep 0.1; done\n'
-
-
-@pytest.fixture(scope="module")
-def cloud() -> Iterator[Running]:
-    with embedded_cloud() as running:
-        yield running
-
-
-@pytest.fixture
-def desk(cloud: Running, tmp_path: Path) -> Iterator[Desk]:
-    yield Desk(cloud=cloud, folder=tmp_path)
-    cloud.clear_faults()
 
 
 def running(desk: Desk, key: str, *words: str) -> Popen[bytes]:

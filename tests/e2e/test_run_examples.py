@@ -8,12 +8,10 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from devcloud_subject import embedded_cloud
 from runs import Desk
 
 from jetrun.devcloud.client import Running
@@ -48,12 +46,6 @@ def assert_shaped(expected: Any, found: Any, path: str = "") -> None:
         assert re.fullmatch(SHAPES[expected], str(found)), (path, expected, found)
     else:
         assert found == expected, path
-
-
-@pytest.fixture(scope="module")
-def cloud() -> Iterator[Running]:
-    with embedded_cloud() as running:
-        yield running
 
 
 @pytest.fixture

@@ -2,27 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
-from devcloud_subject import embedded_cloud
 from runs import Desk, Ended, tells_the_truth
-
-from jetrun.devcloud.client import Running
-
-
-@pytest.fixture(scope="module")
-def cloud() -> Iterator[Running]:
-    with embedded_cloud() as running:
-        yield running
-
-
-@pytest.fixture
-def desk(cloud: Running, tmp_path: Path) -> Iterator[Desk]:
-    yield Desk(cloud=cloud, folder=tmp_path)
-    cloud.clear_faults()
-
 
 ONCE = [
     ("refuse-503", "nova.show"),

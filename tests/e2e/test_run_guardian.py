@@ -8,13 +8,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from devcloud_subject import embedded_cloud
+from devcloud_subject import eventually as soon
 from runs import Desk
 
 from jetrun.devcloud.client import Running
@@ -22,11 +23,8 @@ from jetrun.devcloud.client import Running
 SCRIPT = "mkdir -p r && echo begun\nsleep 1.5\necho done > r/done && echo ended\n"
 FOREVER = "echo begun\nsleep 600\n"
 
-
-@pytest.fixture(scope="module")
-def cloud() -> Iterator[Running]:
-    with embedded_cloud() as running:
-        yield running
+eventually = partial(soon, within_s=40)
+"""A whole run may lie between."""
 
 
 @pytest.fixture
@@ -53,14 +51,6 @@ def cmdline(pid: int) -> bytes:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return b""
-
-
-def eventually(claim: Callable[[], Any], within_s: float = 40) -> Any:
-    until = time.monotonic() + within_s
-    while not (found := claim()):
-        assert time.monotonic() < until, f"not within {within_s:.0f} s"
-        time.sleep(0.05)
-    return found
 
 
 def events(desk: Desk) -> list[dict[str, Any]]:

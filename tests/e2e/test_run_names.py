@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from devcloud_subject import embedded_cloud
 from runs import Desk
 
 from jetrun.devcloud.client import Running
 
 NAMES = ["a b", "it's", 'say "x"', "$HOME `id`", "two\nlines", "-rf", "Grüße 日本", "n" * 250]
-
-
-@pytest.fixture(scope="module")
-def cloud() -> Iterator[Running]:
-    with embedded_cloud() as running:
-        yield running
 
 
 @pytest.mark.parametrize("name", NAMES, ids=range(len(NAMES)))

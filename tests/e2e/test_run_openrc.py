@@ -6,13 +6,12 @@ import json
 import os
 import pty
 import signal
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import yaml
-from devcloud_subject import connection, embedded_cloud, eventually
+from devcloud_subject import connection, eventually
 from runs import Desk
 
 from jetrun.devcloud.client import Running
@@ -54,12 +53,6 @@ user = "researcher"
 port = 2222
 keys = ["{key}"]
 """
-
-
-@pytest.fixture(scope="module")
-def cloud() -> Iterator[Running]:
-    with embedded_cloud() as running:
-        yield running
 
 
 @pytest.fixture

@@ -7,23 +7,15 @@ from __future__ import annotations
 
 import json
 import urllib.request
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from devcloud_subject import embedded_cloud
 from runs import Desk, Ended
 
 from jetrun.devcloud.client import Running
-
-
-@pytest.fixture(scope="module")
-def cloud() -> Iterator[Running]:
-    with embedded_cloud() as running:
-        yield running
 
 
 @pytest.fixture

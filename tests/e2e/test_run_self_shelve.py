@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from devcloud_subject import connection, embedded_cloud, eventually
+from devcloud_subject import connection, eventually
 from runs import Desk
 
 from jetrun.devcloud.client import Running
@@ -34,18 +34,6 @@ stage_in = "1s"
 stage_out = "1s"
 shutdown = "1s"
 """
-
-
-@pytest.fixture(scope="module")
-def cloud() -> Iterator[Running]:
-    with embedded_cloud() as running:
-        yield running
-
-
-@pytest.fixture
-def desk(cloud: Running, tmp_path: Path) -> Iterator[Desk]:
-    yield Desk(cloud=cloud, folder=tmp_path)
-    cloud.clear_faults()
 
 
 @pytest.fixture

@@ -9,29 +9,13 @@ import pty
 import signal
 import subprocess
 import termios
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from devcloud_subject import embedded_cloud
 from runs import Desk, Ended, tells_the_truth
 
-from jetrun.devcloud.client import Running
-
 SLEEPER = "mkdir -p r && echo part > r/part && echo begun\ni=0\nwhile [ $i -lt 600 ]; do sleep 0.1; i=$((i+1)); done\n"
-
-
-@pytest.fixture(scope="module")
-def cloud() -> Iterator[Running]:
-    with embedded_cloud() as running:
-        yield running
-
-
-@pytest.fixture
-def desk(cloud: Running, tmp_path: Path) -> Iterator[Desk]:
-    yield Desk(cloud=cloud, folder=tmp_path)
-    cloud.clear_faults()
 
 
 def said(process: subprocess.Popen[bytes], word: bytes) -> bytes:

@@ -6,20 +6,12 @@ import os
 import statistics
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from devcloud_subject import embedded_cloud
 from runs import Desk
 
 from jetrun.devcloud.client import Running
-
-
-@pytest.fixture(scope="module")
-def cloud() -> Iterator[Running]:
-    with embedded_cloud() as running:
-        yield running
 
 
 @pytest.fixture
