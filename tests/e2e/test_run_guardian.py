@@ -226,7 +226,7 @@ def test_what_nobody_was_told_of_keeps_it_alive_until_it_is_healed(desk: Desk) -
     time.sleep(2)
     assert guardians(desk) == [pid]
     desk.cloud.do("unlock", instance=key)
-    eventually(lambda: not guardians(desk), 60)
+    soon(lambda: not guardians(desk), within_s=60)
     assert desk.is_down(key)
     assert desk.jetrun("show", "last", "--json").document["receipt"]["verified"]
 
