@@ -101,13 +101,13 @@ def continue_run(
         context = house.context(run, choice, screen=watching, interrupts=interrupts)
         carry(context)
         document = document_of(context, exit_code(context.state))
-    document["mail"] = {"state": house.mail.state(run)}
+    document["mail"] = {"state": house.telling.state(run)}
     seen = watched is not None and context.state.stop_cause != "SIGHUP" and watched()
-    context.guard.release(context.state.receipt, told=seen or document["mail"]["state"] == "sent")
+    context.guard.release(context.state.receipt, told=seen or house.telling.told(run))
     # This process may live on, as a notebook does: the run is nobody's now, and a guardian may try again.
     house.journal.leave(run)
     # The instance is down, or a person was told: now there is time for mails that earlier runs could not send.
-    house.mail.send_due(watching)
+    house.telling.send_due(watching)
     return Result(
         run=run,
         exit_code=int(document["exit_code"]),

@@ -1,7 +1,7 @@
 """The user's configuration and jetrun's home on this machine. The environment is passed in; nothing else is read from it.
 
-``config.toml`` holds ``cloud`` (an entry of clouds.yaml), ``[smtp]`` (how mails go out) and ``[defaults]`` (keys of a job
-file that every job starts from).
+``config.toml`` holds ``cloud`` (an entry of clouds.yaml), ``[smtp]`` (how mails go out), ``[alarm]`` (channels besides mail) and
+``[defaults]`` (keys of a job file that every job starts from).
 """
 
 from __future__ import annotations
@@ -20,22 +20,27 @@ from jetrun.job_file import Layer, absolute, read_toml
 from jetrun.job_rules import SECTIONS
 
 if TYPE_CHECKING:
+    from jetrun.notify.channels import Channel
     from jetrun.notify.settings import MailSettings
 
 NOT_DEFAULTS = ("name", "script", "command", "inputs", "outputs")
 """What makes a job that job; a default for it would hide a mistake."""
 
 SCHEMA: Mapping[str, Mapping[str, str]] = {
-    "": {"cloud": '"js2"', "smtp": "{ ... }", "defaults": "{ ... }"},
+    "": {"cloud": '"js2"', "smtp": "{ ... }", "alarm": "{ ... }", "defaults": "{ ... }"},
     "smtp": {
         "host": '"smtp.uni.edu"', "port": "587", "user": '"me"', "password": '"..."', "sender": '"me@uni.edu"',
         "security": '"starttls"', "timeout": '"30s"', "ca_file": '"/etc/ssl/campus.pem"',
     },
+    "alarm": {"channels": '["ntfys://ntfy.uni.edu/a-secret-topic"]'},
     "defaults": {key: value for key, value in SECTIONS[""].items() if key not in NOT_DEFAULTS},
 }  # fmt: skip
 """Every key of config.toml; below ``[defaults]`` those of a job file."""
 
 PASSWORD = "JETRUN_SMTP_PASSWORD"  # noqa: S105 - the name of a variable
+
+CHANNELS = "JETRUN_ALARM_URLS"
+"""Channels besides those of the file, with blanks between them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +51,7 @@ class Config:
         path: of config.toml, which may not be there.
         home: of the journal, keys and outbox; there, and for this user alone.
         cloud: an entry of clouds.yaml, where neither the command line nor the environment names one.
-        mail: None where no mail can be sent.
+        mail: None where no mail can be sent. channels: where alarms go besides.
         layer: the defaults of jobs, for ``job_file.load``.
     """
 
@@ -54,12 +59,20 @@ class Config:
     home: Path
     cloud: str | None = None
     mail: MailSettings | None = None
+    channels: tuple[Channel, ...] = ()
     layer: Layer = field(default_factory=lambda: Layer(data={}, where=lambda _: "config.toml"))
 
     @property
     def defaults(self) -> Mapping[str, Any]:
         """The defaults of jobs, as they are written."""
         return self.layer.data
+
+    @property
+    def usual_recipients(self) -> tuple[str, ...]:
+        """Whom jobs tell unless they say otherwise: ``defaults.email.to``."""
+        email = self.defaults.get("email")
+        to = email.get("to", ()) if isinstance(email, Mapping) else ()
+        return (to,) if isinstance(to, str) else tuple(str(one) for one in to)
 
 
 def load_config(env: Mapping[str, str]) -> Config:
@@ -74,11 +87,22 @@ def load_config(env: Mapping[str, str]) -> Config:
     path = config_path(env)
     home = open_home(home_of(env))
     if not os.path.exists(path) and not env.get("JETRUN_CONFIG"):  # noqa: PTH110 - Path.exists raises where this says no
-        return Config(path=path, home=home)
+        return Config(path=path, home=home, channels=_channels((), env))
     data, where = read_toml(path, shown=str(path), next="unset JETRUN_CONFIG   # or name a file that is there")
     given = Table(data, "", schema=SCHEMA, origin=where)
     mail = _mail(given.section("smtp"), path, where, env.get(PASSWORD)) if "smtp" in given else None
-    return Config(path=path, home=home, cloud=given.text("cloud"), mail=mail, layer=_defaults(given, path, where))
+    urls: tuple[str, ...] = ()
+    if "alarm" in given:
+        urls = given.section("alarm").texts("channels")
+        _check_private(path, where("alarm.channels"), "alarm.channels", CHANNELS)
+    return Config(
+        path=path,
+        home=home,
+        cloud=given.text("cloud"),
+        mail=mail,
+        channels=_channels(urls, env, where("alarm.channels")),
+        layer=_defaults(given, path, where),
+    )
 
 
 def config_path(env: Mapping[str, str]) -> Path:
@@ -158,13 +182,8 @@ def _mail(given: Table, path: Path, where: Origin, password: str | None) -> Mail
     if sender is None and (user is None or "@" not in user):
         raise given.wrong("sender", "is needed to send mail: the address that mails come from")
     written = given.text("password")
-    mode = stat.S_IMODE(path.stat().st_mode)
-    if written is not None and mode & 0o077:
-        raise UsageError(
-            code="config-unsafe",
-            what=f"{where('smtp.password')}: smtp.password: the file can be read by others (mode {mode:04o})",
-            next=f"chmod 600 '{path}'   # or export {PASSWORD} and remove the line",
-        )
+    if written is not None:
+        _check_private(path, where("smtp.password"), "smtp.password", PASSWORD)
     secret = password or written
     security = given.choice("security", list(Security))
     ca_file = given.text("ca_file")
@@ -178,3 +197,33 @@ def _mail(given: Table, path: Path, where: Origin, password: str | None) -> Mail
         timeout_s=given.duration("timeout") or 30.0,
         ca_file=str(absolute(ca_file, path.parent)) if ca_file else None,
     )
+
+
+def _channels(urls: tuple[str, ...], env: Mapping[str, str], where: str = "") -> tuple[Channel, ...]:
+    """The channels of the file and of the environment, each once.
+
+    Raises:
+        UsageError: one is no URL.
+    """
+    more = env.get(CHANNELS, "").split()
+    if not urls and not more:
+        return ()
+    from jetrun.notify.channels import channel  # noqa: PLC0415 - only where there are any
+
+    found = [channel(url, where) for url in urls] + [channel(url, CHANNELS) for url in more]
+    return tuple({one.name: one for one in found}.values())
+
+
+def _check_private(path: Path, line: str, key: str, variable: str) -> None:
+    """Refuse a secret in a file that others can read.
+
+    Raises:
+        UsageError: they can.
+    """
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077:
+        raise UsageError(
+            code="config-unsafe",
+            what=f"{line}: {key}: the file can be read by others (mode {mode:04o})",
+            next=f"chmod 600 '{path}'   # or export {variable} and remove the line",
+        )

@@ -23,7 +23,7 @@ from jetrun.guarantee.power import RunId
 from jetrun.job import Job, Launch, from_mapping, to_mapping
 from jetrun.journal.store import Journal
 from jetrun.log import RunLog
-from jetrun.mailing import Mailing
+from jetrun.telling import Telling
 
 if TYPE_CHECKING:
     from jetrun.cloud.credentials import CloudChoice
@@ -44,7 +44,7 @@ class House:
         self.clock = SystemClock()
         self.guardian = self._guardian_before_us()
         self.journal = Journal(self.config.home / "journal.sqlite", now=self.clock.now)
-        self.mail = Mailing(self.config, self.journal, now=self.clock.now)
+        self.telling = Telling(self.config, self.journal, now=self.clock.now)
         self._closing: list[Callable[[], None]] = [self.journal.close]
 
     def __enter__(self) -> Self:
@@ -127,7 +127,7 @@ class House:
             identities=self.identities(job, choice.profile.ssh_key),
             public_key=public_key,
             shelve_keys=self.shelve_keys(job, choice),
-            tell=lambda document: self.mail.tell(run, job, document, log),
+            tell=lambda document: self.telling.tell(run, job, document, log),
         )
         # Last: whatever refuses the run has refused it by now.
         context.guard = self.guard(run, job, choice)
@@ -149,7 +149,7 @@ class House:
         return keys
 
     def alarms(self) -> list[str]:
-        """A sentence for every run whose instance is not proven down: sticky until it is."""
+        """A sentence for every run whose instance is not proven down: sticky until it is, or a person has it."""
         return [
             f"NOT VERIFIED DOWN: run {row.run} ({row.name}), instance {row.instance}: jetrun verify {row.run}"
             for row in self.journal.unverified()
@@ -170,12 +170,14 @@ class House:
         if self.guardian is None:
             if job.on_driver_loss == "nothing":
                 return Unguarded()
-            self.guardian = self._new_guardian(run, job, choice)
+            self.guardian = self.new_guardian(run, job, choice)
         self.clock.sign = self.guardian.page.sign
         return self.guardian
 
-    def _new_guardian(self, run: RunId, job: Job, choice: CloudChoice) -> Guarded:
-        """A guardian for this process."""
+    def new_guardian(
+        self, run: RunId, job: Job, choice: CloudChoice, *, detached: bool = False, retry: bool = False
+    ) -> Guarded:
+        """A guardian that watches this process; see ``NewlyGuarded``."""
         from jetrun.cloud.sources import typed  # noqa: PLC0415
 
         return NewlyGuarded(
@@ -186,6 +188,8 @@ class House:
             bounds=choice.profile.bounds,
             typed=typed(),
             mail_s=0.0 if self.config.mail is None else self.config.mail.timeout_s,
+            detached=detached,
+            retry=retry,
         )
 
     # --- keys ---

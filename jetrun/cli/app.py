@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -10,7 +11,8 @@ from typing import Annotated
 import typer
 
 from jetrun import __version__
-from jetrun.cli import clouds, networks, runs, setup, work
+from jetrun.cli import clouds, networks, reap, runs, setup, work
+from jetrun.engine.guardian import PAGE
 from jetrun.errors import ExitCode, JetrunError
 
 app = typer.Typer(
@@ -44,6 +46,7 @@ def main(
 
 work.add_to(app)
 runs.add_to(app)
+reap.add_to(app)
 setup.add_to(app)
 clouds.add_to(app)
 networks.add_to(app)
@@ -67,11 +70,38 @@ def run_app(argv: Sequence[str]) -> int:
         return _guarded(devcloud, argv[1:], "jetrun devcloud")
     # Typer knows no flag with an optional value: --take-over=force is its own flag inside.
     argv = ["--take-over-force" if word == "--take-over=force" else word for word in argv]
-    if argv and argv[0] == "run" and "--" in argv:
+    if argv and argv[0] in {"run", "submit"} and "--" in argv:
         # Typer swallows the two dashes that say that a command follows, not a script.
         at = argv.index("--")
         argv = [*argv[:at], "--as-command", *argv[at:]]
-    return _guarded(app, argv, "jetrun")
+    carried = PAGE in os.environ
+    code = _guarded(app, argv, "jetrun")
+    if argv and argv[0] in _REMINDING and not carried and not {"-h", "--help"} & set(argv):
+        _remind(argv)
+    return code
+
+
+_REMINDING = frozenset(
+    {"run", "submit", "ps", "show", "logs", "verify", "cancel", "continue", "collect", "extend", "reap", "doctor"}
+    | {"schedule", "clouds", "network"}
+)
+"""Commands after which whoever typed them learns of every instance that is not proven down, and it is tried again."""
+
+
+def _remind(argv: Sequence[str]) -> None:
+    """Say what is not proven down. Whatever goes wrong with that changes nothing about the command that was typed."""
+    from jetrun.config import home_of  # noqa: PLC0415
+
+    try:
+        if not (home_of() / "journal.sqlite").exists():
+            return
+        from jetrun.cli.reminding import remind  # noqa: PLC0415
+
+        remind(dry="--dry-run" in argv)
+    except JetrunError as error:
+        _tell(error.render())
+    except Exception as error:  # noqa: BLE001 - a reminder must not become a crash of the command
+        _tell(f"jetrun could not look for instances that are not proven down: {type(error).__name__}: {error}")
 
 
 def _guarded(which: typer.Typer, argv: Sequence[str], name: str) -> int:

@@ -8,21 +8,25 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jetrun.cli.sweeping import last_sweeps
 from jetrun.cloud.interface import command
 from jetrun.errors import CloudError, MailError, UsageError
 from jetrun.guarantee.constants import DEFAULT_MAX_LIFETIME_S
+from jetrun.telling import LATELY
 
 if TYPE_CHECKING:
     from jetrun.cloud.credentials import CloudChoice
     from jetrun.cloud.openstack import OpenStackCloud
     from jetrun.wiring import House
 
+SWEPT_WITHIN = timedelta(hours=25)
+"""A sweep older than that has been missed: nobody installs one rarer than daily."""
 LEAST_FREE_BYTES = 1 << 30
 """Below this much free space on either side results may not fit: 1 GiB."""
 
@@ -45,8 +49,14 @@ class Finding:
         return asdict(self)
 
 
-def examine(house: House, cloud: str | None, on: str | None, *, mail: bool) -> list[Finding]:
-    """Everything that can be looked at without starting anything."""
+def examine(
+    house: House, cloud: str | None, on: str | None, *, mail: bool, alarm_to: Sequence[str] | None = None
+) -> list[Finding]:
+    """Everything that can be looked at without starting anything.
+
+    Args:
+        alarm_to: send a test through every way to tell a person, the mail to these; None for no test.
+    """
     findings = [*_unproven(house), *_here(house)]
     try:
         choice = house.choose_cloud(cloud)
@@ -56,7 +66,11 @@ def examine(house: House, cloud: str | None, on: str | None, *, mail: bool) -> l
             findings += _instance(choice, adapter, on)
     except (CloudError, UsageError) as error:
         findings.append(Finding(level="red", what=error.what, next=error.next))
-    return [*findings, *_mail(house, log_in=mail), *_cover()]
+    findings += _mail(house, log_in=mail)
+    if alarm_to is not None:
+        findings += _alarm_test(house, alarm_to)
+    findings += _channels(house)
+    return [*findings, *_sweeps(house), *_cover()]
 
 
 def _unproven(house: House) -> Iterator[Finding]:
@@ -195,11 +209,58 @@ def _mail(house: House, *, log_in: bool) -> Iterator[Finding]:
         yield Finding(level="green", what=f"mail server {settings.host} answers and takes the login: {said}")
 
 
+def _channels(house: House) -> Iterator[Finding]:
+    """Ways to tell a person besides mail, and what is known of all of them."""
+    worked = house.telling.worked_lately()
+    for one in house.config.channels:
+        yield Finding(level="green", what=f"alarms also go through {one.name}")
+    if house.telling.ways and not worked:
+        yield Finding(
+            level="amber",
+            what=f"no alarm has gone out from here in the last {LATELY.days} days: nobody knows whether one would arrive",
+            next="jetrun doctor --alarm-test",
+        )
+    for name, at in worked.items():
+        yield Finding(level="green", what=f"{name} accepted a message at {at:%Y-%m-%d %H:%MZ}")
+
+
+def _alarm_test(house: House, to: Sequence[str]) -> Iterator[Finding]:
+    """A message through every way to tell a person."""
+    tried = house.telling.test(to or house.config.usual_recipients)
+    if not tried:
+        line = 'channels = ["ntfys://ntfy.uni.edu/a-secret-topic"] below [alarm], or [smtp], in'
+        yield Finding(level="red", what="there is no way to tell a person", next=f"{line} {house.config.path}")
+    for name, error in tried.items():
+        if error is None:
+            yield Finding(level="green", what=f"{name} accepted the test: see whether it arrives")
+        else:
+            yield Finding(level="red", what=error.what, next=error.next)
+
+
+def _sweeps(house: House) -> Iterator[Finding]:
+    """Whether a reaper runs here."""
+    sweeps = last_sweeps(house.config.home)
+    now = house.clock.now()
+    for cloud, at in sweeps.items():
+        fresh = now - at < SWEPT_WITHIN
+        yield Finding(
+            level="green" if fresh else "amber",
+            what=f"jetrun reap last swept cloud {cloud} from here at {at:%Y-%m-%d %H:%MZ}",
+            next="" if fresh else "systemctl --user status jetrun-reap.timer   # or crontab -l",
+        )
+    if not sweeps:
+        yield Finding(
+            level="amber",
+            what="no reaper has swept from here: after a crash of this machine, what is left waits until you type something",
+            next="jetrun reap install",
+        )
+
+
 def _cover() -> Iterator[Finding]:
     """The honest edge of the promise."""
     yield Finding(
         level="amber",
         what=f"if {socket.gethostname()} is gone for good during a run, the instance is powered off by its deadline (half price on "
         "Jetstream2) and nobody is told",
-        next="let another machine run: jetrun reap (cron, hourly)",
+        next="on another machine: jetrun reap install   (or self_shelve in the job: docs/job.toml)",
     )

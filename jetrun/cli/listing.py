@@ -111,7 +111,7 @@ def document_from_journal(house: House, run: RunId) -> dict[str, Any]:
     reported = [record.data for record in records if record.kind is Kind.REPORTED and "document" in record.data]
     state = house.journal.state(run)
     if reported and state.exit_code is not None:
-        return {**reported[-1]["document"], "mail": {"state": house.mail.state(run)}}
+        return {**reported[-1]["document"], "mail": {"state": house.telling.state(run)}}
     job = job_of(state)
     instance = None
     if state.instance is not None:

@@ -1,4 +1,4 @@
-"""The commands about runs: ``ps``, ``show``, ``logs``, ``verify``, ``cancel``, ``collect``, ``extend``, ``reap``."""
+"""The commands about runs: ``ps``, ``show``, ``logs``, ``verify``, ``cancel``, ``collect``, ``extend``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import sys
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -18,7 +18,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands."""
-    for command in (ps, show, logs, verify, cancel, collect, extend, reap):
+    for command in (ps, show, logs, verify, cancel, collect, extend):
         app.command()(command)
 
 
@@ -127,33 +127,3 @@ def extend(run: Run, by: Annotated[str, typer.Argument(help="How much longer, su
 
     with House() as house:
         return extend_lease(house, house.journal.find(run), by)
-
-
-def reap(*, dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
-         cloud: Cloud = None, openrc: Rc = None,
-         as_json: Json = False) -> int:  # fmt: skip
-    """End instances whose lease has expired, whoever's process is gone; once. Needs only the cloud's credential."""
-    from jetrun.cli.screen import TerminalScreen  # noqa: PLC0415
-    from jetrun.engine.reaper import reap_once  # noqa: PLC0415
-    from jetrun.wiring import House  # noqa: PLC0415
-
-    with House() as house:
-        choice = house.choose_cloud(meant(cloud, openrc))
-        screen = TerminalScreen(live=False)
-        found: list[dict[str, Any]] = reap_once(
-            house.open_cloud(choice),
-            choice.profile,
-            house.clock,
-            screen,
-            known=house.journal.expected(choice.name),
-            dry_run=dry_run,
-        )
-        house.mail.send_due(screen)
-        if as_json:
-            sys.stdout.write(json.dumps(found) + "\n")
-        else:
-            for one in found:
-                sys.stdout.write(f"{one['instance']}  {one['name']:<24} {one['verdict']}\n")
-            if not found:
-                sys.stdout.write(f"no expired lease in cloud {choice.name}\n")
-        return 0 if all(one["good"] for one in found) else 119

@@ -62,6 +62,7 @@ _SENTENCES = {
     "run.interrupted": "ending early: {cause}",
     "instance.untouched": "the instance was not touched ({state})",
     "mail.sent": "mail sent to {to}",
+    "alarm.pushed": "alarm accepted by {channel}",
     "mail.waiting": "mail is not sent yet: {what}; it waits in the outbox",
 }
 """Events that a person is shown, as sentences; the others are for the log. All are listed in docs/events.md."""

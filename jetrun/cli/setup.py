@@ -38,6 +38,12 @@ def doctor(
     cloud: Cloud = None,
     openrc: Rc = None,
     mail: Annotated[bool, typer.Option("--mail", help="Also log in to the mail server.")] = False,
+    alarm_test: Annotated[
+        bool, typer.Option("--alarm-test", help="Also send a test through every way to tell a person.")
+    ] = False,
+    email: Annotated[
+        list[str] | None, typer.Option(help="Whom the test is mailed to; default: defaults.email.to.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> int:
     """See whether a run could be carried to its end from here: credential, clock, policy, SSH, disk, mail."""
@@ -45,7 +51,9 @@ def doctor(
     from jetrun.wiring import House  # noqa: PLC0415
 
     with House() as house:
-        findings = examine(house, meant(cloud, openrc), on, mail=mail)
+        findings = examine(
+            house, meant(cloud, openrc), on, mail=mail, alarm_to=tuple(email or ()) if alarm_test else None
+        )
     if as_json:
         sys.stdout.write(json.dumps([finding.to_dict() for finding in findings]) + "\n")
     else:
@@ -63,7 +71,7 @@ def schedule(
     ] = False,
 ) -> int:
     """Show, or install, a systemd timer for a job, and the cron line that does the same."""
-    from jetrun.cli.preparing import scheduled  # noqa: PLC0415
+    from jetrun.cli.services import scheduled  # noqa: PLC0415
 
     sys.stdout.write(scheduled(job, on_calendar, install=install))
     return 0

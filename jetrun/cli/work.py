@@ -1,7 +1,8 @@
-"""The commands that carry a job: ``run``, ``demo``, ``continue``."""
+"""The commands that carry a job: ``run``, ``submit``, ``demo``, ``continue``."""
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -28,6 +29,7 @@ _SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSW|API_?KEY|CREDENTIAL", re.IGNORECA
 def add_to(app: typer.Typer) -> None:
     """Add these commands."""
     app.command()(run)
+    app.command("submit")(submit)
     app.command()(demo)
     app.command("continue")(continue_)
 
@@ -61,12 +63,16 @@ def run(
     take_over_force: Annotated[
         bool, typer.Option("--take-over-force", help="--take-over=force: also with people logged in, who are warned.")
     ] = False,
+    no_alarm: Annotated[
+        bool, typer.Option("--no-alarm", help="submit: do without a way to tell you that has lately worked.")
+    ] = False,
     no_deadman: Annotated[bool, typer.Option("--no-deadman", help="Do without the switch on the instance.")] = False,
     cloud: Cloud = None,
     openrc: Rc = None,
     as_json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Do not show the script's output.")] = False,
     as_command: Annotated[bool, typer.Option("--as-command", hidden=True)] = False,
+    detach: Annotated[bool, typer.Option("--detach", hidden=True)] = False,
 ) -> int:
     """Run a job: wake or launch the instance, send, run, fetch, mail, bring it down and prove it."""
     given: dict[str, Any] = {
@@ -94,7 +100,22 @@ def run(
 
     with House() as house:
         asked = _job(job or [], _filled(given), house, as_command=as_command)
+        if detach:
+            from jetrun.cli.submitting import submitted  # noqa: PLC0415
+
+            return submitted(house, asked, meant(cloud, openrc), no_alarm=no_alarm, as_json=as_json)
         return carry(house, asked, meant(cloud, openrc), as_json=as_json, quiet=quiet)
+
+
+@functools.wraps(run)
+def submit(*words: Any, **given: Any) -> int:
+    """See ``submit.__doc__`` below: functools.wraps copies that of ``run``."""
+    return run(*words, **{**given, "detach": True})
+
+
+submit.__doc__ = (
+    "Run a job without this terminal: prints its id at once; jetrun ps, logs -f, show and cancel go on from there."
+)
 
 
 def carry(house: House, job: Job, cloud: str | None, *, as_json: bool, quiet: bool = False) -> int:

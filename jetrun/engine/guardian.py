@@ -134,14 +134,16 @@ class Watched:
 class Guardian:
     """Watches one run to its end.
 
-    The order: ``driver`` (pid) and ``started`` (its start time); ``act``, the command that continues the run; ``folder``, the
-    run's own, for its pid and the output of that command; ``still_s``; ``look_s``, ``waits_s``, ``told_s``.
+    The order: ``driver`` (pid) and ``started`` (its start time); ``begin``, the command that carries the run the first time, and
+    ``act``, the one that continues it; ``folder``, the run's own, for its pid and the output of those commands; ``still_s``;
+    ``look_s``, ``waits_s``, ``told_s``.
     """
 
     def __init__(self, page: Page) -> None:
         self.page = page
         order = page.order
         self.driver = Watched(order["driver"], order["started"])
+        self.words: list[str] = order["begin"]
         self.act: list[str] = order["act"]
         self.folder = str(order["folder"])
         self.still_s = float(order["still_s"])
@@ -177,15 +179,15 @@ class Guardian:
             if told_at is not None and now - told_at > self.told_s:
                 return
             if tries or before in {TOLD, UNTOLD}:
-                time.sleep(self.waits_s[min(max(tries - 1, 0), len(self.waits_s) - 1)])
+                time.sleep(self.waits_s[min(tries, len(self.waits_s) - 1)])
             tries += 1
             self.page.verdict = UNDER_WAY
             self.page.sign()
             try:
                 self.watch(Watched(self.begin()))
-            except OSError:
+            except OSError as error:
                 # No process can be made, or what continues the run is not there just now: later, perhaps.
-                tries += 1
+                self.note(f"the guardian cannot act: {error}")
             if self.page.verdict == UNDER_WAY and before == TOLD:
                 # It could not even look: what the person was told still stands.
                 self.page.verdict = TOLD
@@ -221,7 +223,7 @@ class Guardian:
             return
 
     def begin(self) -> int:
-        """Start the command that continues the run; its pid."""
+        """Start the command that carries the run on; its pid."""
         try:
             os.getcwd()  # noqa: PTH109
         except OSError:
@@ -233,9 +235,9 @@ class Guardian:
             os.close(os.open(output, flags, 0o600))
         except OSError:
             output = "/dev/null"
-        return os.posix_spawn(
-            self.act[0],
-            self.act,
+        pid = os.posix_spawn(
+            self.words[0],
+            self.words,
             {**os.environ, PAGE: str(self.page.descriptor)},
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
@@ -244,6 +246,16 @@ class Guardian:
             ],
             setsigdef=_IGNORED,
         )
+        self.words = self.act
+        return pid
+
+    def note(self, text: str) -> None:
+        """Leave a line where the output of what it starts goes."""
+        try:
+            with open(f"{self.folder}/guardian.log", "a") as file:  # noqa: PTH123
+                file.write(text + "\n")
+        except OSError:
+            return
 
 
 def start_time(pid: int) -> str:

@@ -40,6 +40,14 @@ LINGER = "/var/lib/systemd/linger"
 CONTAINER_FILES = ("/.dockerenv", "/run/.containerenv")
 
 
+_NOWHERE = (
+    (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+    (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+    (os.POSIX_SPAWN_DUP2, 1, 2),
+)
+"""Whoever reads this process's output must not have to wait for the guardian's end."""
+
+
 class Guard(Protocol):
     """What a run knows of its guardian."""
 
@@ -109,6 +117,8 @@ class NewlyGuarded(Guarded):
         folder: the run's, which exists. environ: what whoever continues the run shall read.
         only_end: whoever continues the run only collects and ends it. bounds: of the cloud.
         typed: passwords that a person typed, by what asked for them. mail_s: how long one mail may take without a sign of life.
+        detached: whoever carries the run first, as soon as this process is gone, carries it whole.
+        retry: this process does not carry it: it is over and unproven, or nobody's. A person has been told.
     """
 
     def __init__(
@@ -121,22 +131,29 @@ class NewlyGuarded(Guarded):
         bounds: Bounds,
         typed: Mapping[str, str],
         mail_s: float = 0.0,
+        detached: bool = False,
+        retry: bool = False,
     ) -> None:
         me = Owner.of_this_process()
         still_s = max(bounds.stand_still_s, mail_s + STANDS_S)
+        # -P: a module of the user's own in the folder that they work in must not stand for one of Python's.
+        words = [sys.executable, "-P", "-m", "jetrun", "continue", run]
+        act = [*words, *(["--only-end"] if only_end else [])]
         order = {
             "driver": me.pid,
             "started": me.start_time,
-            # -P: a module of the user's own in the folder that they work in must not stand for one of Python's.
-            "act": [sys.executable, "-P", "-m", "jetrun", "continue", run, *(["--only-end"] if only_end else [])],
+            "begin": words if detached else act,
+            "act": act,
             "folder": str(folder),
             "still_s": still_s,
             "look_s": min(guardian.LOOK_S, still_s / 4),
-            "waits_s": [bounds.retry_s * times for times in TIMES],
+            "waits_s": [*([0.0] if retry else []), *(bounds.retry_s * times for times in TIMES)],
             "told_s": guardian.TOLD_S,
             "typed": dict(typed),
         }
         super().__init__(Page.make(order))
+        if retry:
+            self.page.verdict = guardian.TOLD
         self._environ = dict(environ)
         self._words = [sys.executable, "-I", "-S", guardian.__file__, str(self.page.descriptor), run]
         self._scope = _scope(run, environ)
@@ -171,7 +188,7 @@ class NewlyGuarded(Guarded):
         words = [*self._scope, *self._words]
         try:
             os.set_inheritable(self.page.descriptor, True)
-            return os.posix_spawn(words[0], words, self._environ, setsid=True)
+            return os.posix_spawn(words[0], words, self._environ, setsid=True, file_actions=_NOWHERE)
         except OSError as error:
             self._failure = str(error)
             return 0

@@ -1,178 +1,142 @@
-"""One sweep over the cloud's leases: what has expired, at two looks and with margin, is ended by the ladder.
+"""The reaper's sweep over the cloud's leases: what has expired, at two looks and with margin, is ended by the ladder.
 
 Needs no local state. Where this machine's journal knows the run, its request ids say which start was the run's own;
 elsewhere it is the first start after the lease was granted, and any later one is a person's. Each instance stands alone:
-an error about one never keeps the others up.
+whatever goes wrong with one never keeps the others up.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import partial
 
 from jetrun.cloud.interface import Cloud, LeasePort
-from jetrun.engine import lease_changes
+from jetrun.engine import reaping
 from jetrun.engine.clock import Clock
 from jetrun.engine.context import CloudProfile, Screen
-from jetrun.engine.requests import observed, outcome_of
+from jetrun.engine.reaping import Fate, Reaped
 from jetrun.errors import CloudError
-from jetrun.guarantee import ladder
-from jetrun.guarantee.evidence import Evidence, replied
-from jetrun.guarantee.lease import Lease, LeaseState, from_text, is_expired, to_text
+from jetrun.guarantee.lease import Lease, from_text, is_expired
 from jetrun.guarantee.lifecycle import RunState
-from jetrun.guarantee.power import Action, Disposition, InstanceAction, InstanceId, RequestId
-from jetrun.guarantee.requests import Outcome, Sent, known_without_journal
+from jetrun.guarantee.power import InstanceId
 
 
-def reap_once(
-    cloud: Cloud,
-    profile: CloudProfile,
-    clock: Clock,
-    screen: Screen,
-    *,
-    known: Mapping[str, RunState],
-    dry_run: bool,
-) -> list[dict[str, Any]]:
-    """End every instance whose lease has expired and belongs to this user.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sweep:
+    """How to sweep.
 
-    Args:
+    Attributes:
         known: the newest run of each instance that this machine's journal knows, by instance id.
+        expected: those of them whose lease should stand in this cloud now, since their process is gone and nothing is proven.
+        all_owners: also end other people's; by default only what this credential's own user holds.
+        dry_run: only say what would be done. tell: told of each instance that was ended or left to a person, before its lease is
+            given back: whoever dies between the two tells nobody twice, and nobody never.
+    """
+
+    known: Mapping[str, RunState]
+    expected: Mapping[str, RunState]
+    all_owners: bool = False
+    dry_run: bool = False
+    tell: Callable[[Reaped], None] = lambda _: None
+
+
+def reap_once(cloud: Cloud, profile: CloudProfile, clock: Clock, screen: Screen, sweep: Sweep) -> list[Reaped]:
+    """End every instance whose lease has expired and is this user's.
 
     Returns:
-        One row an expired lease: instance, name, run, verdict (in words), good.
+        One row an expired lease, and one for each lease that the journal knows and the cloud does not show.
+
+    Raises:
+        CloudError: the leases cannot be listed.
     """
     identity = cloud.identify()
     skew = timedelta(seconds=identity.clock_skew_s)
-    first = _expired(cloud, clock.now() + skew, profile, identity.user_id)
+    user_id = None if sweep.all_owners else identity.user_id
+    ports = cloud.bound_ports()
+    rows = _missing(ports, sweep.expected)
+    first, unread = _expired(ports, clock.now() + skew, profile, user_id)
+    rows += unread
     if not first:
-        return []
+        return rows
     clock.sleep(profile.bounds.reap_gap_s)
-    second = {port.port_id: lease for port, lease in _expired(cloud, clock.now() + skew, profile, identity.user_id)}
-    rows = []
-    for port, lease in first:
-        if second.get(port.port_id) != lease:
-            continue
-        try:
-            verdict, good = _end_one(
-                cloud, profile, clock, screen, port, lease, known.get(port.device_id), dry_run=dry_run
-            )
-        except CloudError as error:
-            verdict, good = f"not ended: {error.what}", False
-        rows.append(
-            {"instance": port.device_id, "name": _name(cloud, port), "run": lease.run, "verdict": verdict, "good": good}
-        )
+    again, _ = _expired(cloud.bound_ports(), clock.now() + skew, profile, user_id)
+    second = {port.port_id: lease for port, lease in again}
+    due = [(port, lease) for port, lease in first if second.get(port.port_id) == lease]
+    marked: list[tuple[LeasePort, Lease]] = []
+    for port, lease in due:
+        row = None if sweep.dry_run else _alone(port, lease, partial(reaping.mark, cloud, port, lease))
+        if row is None:
+            marked.append((port, lease))
+        else:
+            rows.append(replace(row, name=_name(cloud, port)))
+    if marked and not sweep.dry_run:
+        clock.sleep(profile.bounds.reap_gap_s)
+    for port, lease in marked:
+        one = reaping.Expired(cloud, profile, clock, screen, port, lease, sweep.known.get(port.device_id))
+        row = _alone(port, lease, one.would if sweep.dry_run else partial(one.end, sweep.tell))
+        if row is not None:
+            rows.append(row if row.name else replace(row, name=_name(cloud, port)))
     return rows
 
 
-def _expired(cloud: Cloud, now_at: datetime, profile: CloudProfile, user_id: str) -> list[tuple[LeasePort, Lease]]:
-    """Ports whose lease has expired, with margin, and is this user's."""
-    found = []
-    for port in cloud.bound_ports():
+def _alone(port: LeasePort, lease: Lease, act: Callable[[], Reaped | None]) -> Reaped | None:
+    """What *act* says of one instance; whatever it raises is a row, and the next one's turn comes."""
+    try:
+        return act()
+    except CloudError as error:
+        return _failed(port, lease, error.what)
+    except Exception as error:  # noqa: BLE001 - an error about one must not keep the others up
+        return _failed(port, lease, f"jetrun itself failed: {type(error).__name__}: {error}")
+
+
+def _failed(port: LeasePort, lease: Lease, why: str) -> Reaped:
+    return Reaped(fate=Fate.ERROR, instance=port.device_id, run=lease.run, words=f"not ended: {why}", lease=lease)
+
+
+def _missing(ports: Sequence[LeasePort], expected: Mapping[str, RunState]) -> list[Reaped]:
+    """A row for each lease that the journal knows and the cloud does not show: the list is short, and the journal knows better."""
+    shown = {port.device_id for port in ports if _reads_as_lease(port)}
+    return [
+        Reaped(
+            fate=Fate.MISSING,
+            instance=instance,
+            name=state.instance_name,
+            run=state.run,
+            words="its lease is not shown, though the journal knows it: another project's credential, or deleted? "
+            f"jetrun verify {state.run}",
+        )
+        for instance, state in expected.items()
+        if instance not in shown
+    ]
+
+
+def _reads_as_lease(port: LeasePort) -> bool:
+    """Whether a lease stands there, be it one that this version cannot read."""
+    try:
+        return from_text(port.description) is not None
+    except ValueError:
+        return True
+
+
+def _expired(
+    ports: Sequence[LeasePort], now_at: datetime, profile: CloudProfile, user_id: str | None
+) -> tuple[list[tuple[LeasePort, Lease]], list[Reaped]]:
+    """Ports whose lease has expired, with margin, and is that user's (anybody's for None); and rows for what cannot be read."""
+    found, unread = [], []
+    for port in ports:
         try:
             lease = from_text(port.description)
         except ValueError:
+            words = "left alone: its lease is of another version of jetrun"
+            unread.append(Reaped(fate=Fate.LEFT, instance=port.device_id, run="", words=words))
             continue
-        if lease is None or lease.user_id != user_id:
+        if lease is None or (user_id is not None and lease.user_id != user_id):
             continue
         if is_expired(lease, now_at, margin_s=profile.bounds.lease_margin_s):
             found.append((port, lease))
-    return found
-
-
-def _end_one(
-    cloud: Cloud,
-    profile: CloudProfile,
-    clock: Clock,
-    screen: Screen,
-    port: LeasePort,
-    lease: Lease,
-    state: RunState | None,
-    *,
-    dry_run: bool,
-) -> tuple[str, bool]:
-    """Mark, wait, read again, act: what became of one instance."""
-    instance = InstanceId(port.device_id)
-    read = cloud.read(instance)
-    log = cloud.actions(instance)
-    journaled = state if state is not None and state.run == lease.run else None
-    mine = _own_requests(log, lease, journaled, launched=f"jetrun-run-{lease.run}" in read.tags)
-    if dry_run:
-        return (
-            f"would end: {read.observation.status}, lease of {lease.owner} until {lease.until_at:%Y-%m-%d %H:%MZ}",
-            True,
-        )
-    marked = lease_changes.change(
-        cloud, port.port_id, lease.run, lambda one: to_text(replace(one, state=LeaseState.REAPING))
-    )
-    # Our own mark may have been written by a try whose answer was lost.
-    if marked is None or replace(marked, state=lease.state) != lease:
-        return "left alone: its lease changed meanwhile", True
-    clock.sleep(profile.bounds.reap_gap_s)
-    now = cloud.read_port(port.port_id)
-    if now is None or from_text(now.description) != replace(lease, state=LeaseState.REAPING):
-        return "left alone: its lease was extended", True
-    disposition = lease.disposition
-    if disposition is Disposition.DELETE:
-        # Invariant 8: the reaper cannot know that the outputs are safe, whatever was said.
-        disposition = Disposition.SHELVE
-    evidence = Evidence(
-        disposition=disposition,
-        bounds=profile.bounds,
-        began_at=clock.now(),
-        project_id=read.project_id,
-        shelved_is_down=profile.shelved_is_down,
-        known=mine,
-    )
-    step = _climb(cloud, clock, screen, instance, evidence)
-    if isinstance(step, ladder.Verified):
-        lease_changes.change(cloud, port.port_id, lease.run, lambda one: one.previous)
-        return f"verified down: {step.observations[-1].status}", True
-    if step.reason is ladder.Reason.SOMEBODY_ELSES:
-        lease_changes.change(cloud, port.port_id, lease.run, lambda one: one.previous)
-        return "left alone: somebody started it after the run", True
-    return f"NOT VERIFIED DOWN: {step.reason.value}", False
-
-
-def _own_requests(
-    log: list[InstanceAction], lease: Lease, state: RunState | None, *, launched: bool
-) -> frozenset[RequestId]:
-    """Request ids in *log* that are not a person's later start: from the run's journal, else judged by time."""
-    if state is not None:
-        return state.known
-    return known_without_journal(
-        log, granted_at=datetime.fromtimestamp(lease.generation, UTC), launched=launched, start=lease.start
-    )
-
-
-def _climb(
-    cloud: Cloud, clock: Clock, screen: Screen, instance: InstanceId, evidence: Evidence
-) -> ladder.Verified | ladder.NotVerified:
-    """The ladder to its verdict, without a journal: the lease in the cloud is the record."""
-    while True:
-        step = ladder.decide(evidence, clock.now())
-        match step:
-            case ladder.Look(after_s=after_s):
-                clock.sleep(after_s)
-                evidence, _ = observed(cloud, clock, screen, instance, evidence)
-            case ladder.Send(action=action):
-                evidence = replied(evidence, _send(cloud, clock, screen, instance, action))
-            case ladder.Verified() | ladder.NotVerified():
-                return step
-
-
-def _send(cloud: Cloud, clock: Clock, screen: Screen, instance: InstanceId, action: Action) -> Sent:
-    """One request and its outcome."""
-    at = clock.now()
-    request_id = None
-    try:
-        request_id = cloud.request(instance, action)
-        outcome = Outcome.ACCEPTED
-    except CloudError as error:
-        outcome = outcome_of(error)
-    screen.event(f"instance.{action.value}_requested", outcome=outcome.value, request_id=request_id)
-    return Sent(action=action, at=at, replied_at=clock.now(), outcome=outcome, request_id=request_id)
+    return found, unread
 
 
 def _name(cloud: Cloud, port: LeasePort) -> str:

@@ -116,12 +116,31 @@ def document_of(context: RunContext, code: int) -> dict[str, Any]:
         "phases": _phases(state, context),
         "output_dir": str(context.output_dir),
         "error": _error(context),
+        "unproven": _unproven(context),
         "cloud": context.cloud_name,
         "outputs_missing": outputs.get("missing", []),
         "outputs_problems": outputs.get("problems", []),
         "log_path": str(context.folder / "log"),
         "log_tail": _log_tail(context.folder, tail_bytes=TAIL_BYTES),
         "warnings": _warnings(context),
+    }
+
+
+def _unproven(context: RunContext) -> dict[str, Any] | None:
+    """Since when the instance is, or was, not proven down, until when, and its cost at most meanwhile; None if it never was."""
+    state = context.state
+    since_at, receipt = state.unproven_since_at, state.receipt
+    if since_at is None or receipt is None:
+        return None
+    until_at = receipt.verified_at or context.clock.now()
+    rate = context.profile.rate_per_hour(state.flavor, state.vcpus, "ACTIVE")
+    hours = max(0.0, (until_at - since_at).total_seconds() / 3600)
+    cost = None if rate is None else round(rate * hours, 4)
+    return {
+        "since_at": since_at.isoformat(),
+        "until_at": until_at.isoformat(),
+        "cost": cost,
+        "unit": context.profile.unit,
     }
 
 

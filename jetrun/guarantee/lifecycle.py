@@ -99,6 +99,7 @@ class RunState:
         trouble: the first error, as the JSON document holds it (code, what, state, next) with ``exit_code``.
         credential: name, and once known id, of the credential that the run made for its instance; None when it is gone.
         collecting: the script is over; the run was opened again to fetch its outputs.
+        unproven_since_at: when a receipt first said that it proves nothing; None where it never was so.
         untouched: nothing was asked of the instance, or nothing was made.
         stop_cause: why the run was asked to end early (a signal's name, ``cancel``, ``timeout``), empty otherwise.
         intended: requests that may have been sent and whose outcome is not in the journal.
@@ -142,6 +143,7 @@ class RunState:
     outputs: Mapping[str, Any] | None = None
     shutdown: Mapping[str, Any] | None = None
     receipt: Receipt | None = None
+    unproven_since_at: datetime | None = None
     untouched: bool = False
     reported: bool = False
     exit_code: int | None = None
@@ -283,9 +285,21 @@ def apply(state: RunState, record: Record) -> RunState:
         case Kind.STAGED_OUT:
             return replace(state, outputs=data)
         case Kind.SHUTDOWN_BEGAN:
-            return replace(state, shutdown=data, receipt=None, untouched=False, reported=False, exit_code=None)
+            # What was proven once, and goes up the ladder again, is a matter of its own.
+            since = None if state.receipt is not None and state.receipt.verified else state.unproven_since_at
+            return replace(
+                state,
+                shutdown=data,
+                receipt=None,
+                untouched=False,
+                reported=False,
+                exit_code=None,
+                unproven_since_at=since,
+            )
         case Kind.RECEIPT:
-            return replace(state, receipt=receipts.from_dict(data))
+            receipt = receipts.from_dict(data)
+            since = state.unproven_since_at or (None if receipt.verified else record.at)
+            return replace(state, receipt=receipt, unproven_since_at=since)
         case Kind.COLLECT_ASKED:
             return replace(
                 state,
@@ -306,6 +320,7 @@ def apply(state: RunState, record: Record) -> RunState:
                 lease_ended=False,
                 address=None,
                 switch=None,
+                unproven_since_at=None,
                 script_ended=state.script_ended or {"state": "unknown", "exit_code": None, "stopped": ""},
             )
         case Kind.UNTOUCHED:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from jetrun.errors import InternalError, UsageError
+from jetrun.guarantee.ladder import Reason
 from jetrun.guarantee.lifecycle import Kind, Record, RunState, replay
 from jetrun.guarantee.power import RunId
 from jetrun.journal.disk import NETWORK_FILESYSTEMS, filesystem_of
@@ -183,11 +184,11 @@ class Journal:
         ]
 
     def unverified(self) -> list[RunRow]:
-        """Closed runs whose last receipt does not prove that the instance is down, newest first."""
+        """Closed runs whose last receipt does not prove that the instance is down, newest first; not those a person has now."""
         found = []
         for row in self.runs():
-            last = self.newest(row.run, Kind.RECEIPT)
-            if row.closed and last is not None and not last["verified"]:
+            last = self.newest(row.run, Kind.RECEIPT) or {"verified": True}
+            if row.closed and not last["verified"] and last.get("reason") != Reason.SOMEBODY_ELSES:
                 found.append(row)
         return found
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from jetrun.notify.attachments import Picked, pick
+from jetrun.notify.instance_verdict import is_unverified
 from jetrun.notify.outgoing import Outgoing, message_id
 from jetrun.notify.report import mail_html, mail_text, subject
-from jetrun.notify.story import is_unverified
 
 
 def run_mail(
@@ -19,6 +19,7 @@ def run_mail(
     sender: str,
     created_at: datetime,
     kind: str = "report",
+    label: str = "",
     attach: Sequence[str] = (),
     zone: tzinfo | None = None,
 ) -> Outgoing:
@@ -27,7 +28,7 @@ def run_mail(
     Args:
         document: schema 1 (see ``story.story_of``). Files are looked for below its ``output_dir``.
         sender: as in the settings; its domain goes into the Message-ID.
-        kind: ``report``, ``alarm`` or ``healed``; with the run's id it makes the Message-ID.
+        kind: ``report``, ``alarm`` or ``healed``. label: with the run's id it makes the Message-ID; by default the kind.
         attach: the job's patterns.
 
     Effects: reads the output folder.
@@ -39,7 +40,7 @@ def run_mail(
         subject=subject(told),
         text=mail_text(told, zone=zone),
         html=mail_html(told, picked.images, zone=zone),
-        message_id=message_id(str(document.get("run_id") or "none"), kind, sender),
+        message_id=message_id(str(document.get("run_id") or "none"), label or kind, sender),
         created_at=created_at,
         images=picked.images,
         attachments=picked.attachments,

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from html import escape
 
 from jetrun.notify.clean import one_line
+from jetrun.notify.instance_verdict import Tone
 from jetrun.notify.outgoing import InlineImage
-from jetrun.notify.story import Story, Tone
+from jetrun.notify.story import Story
 
 _SOLID = {Tone.GOOD: "#1a7f37", Tone.PLAIN: "#57606a", Tone.WARN: "#9a6700", Tone.ALARM: "#cf222e"}
 _TINT = {

@@ -11,9 +11,10 @@ from datetime import tzinfo
 from typing import Any
 
 from jetrun.notify.clean import cells, cut
+from jetrun.notify.instance_verdict import Tone
 from jetrun.notify.outgoing import InlineImage
 from jetrun.notify.page import page
-from jetrun.notify.story import Story, Tone, story_of
+from jetrun.notify.story import Story, story_of
 
 _SGR = {Tone.GOOD: "32", Tone.PLAIN: "36", Tone.WARN: "33", Tone.ALARM: "1;37;41"}
 _BOX = ("┏", "━", "┓", "┃", "┗", "┛")

@@ -9,11 +9,11 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, tzinfo
-from enum import StrEnum
+from datetime import tzinfo
 from typing import Any
 
 from jetrun.notify.clean import one_line, tail_lines
+from jetrun.notify.instance_verdict import Tone, Verdict, is_unverified, name_of, verdict_of
 from jetrun.notify.measures import amount, between, clock, duration, size
 
 OUTPUTS_SHOWN = 20
@@ -21,46 +21,6 @@ OUTPUTS_SHOWN = 20
 
 TAIL_LINES = 30
 """Lines of the log in a report: what a phone shows in two screens."""
-
-
-_REASONS = {
-    "cloud-unreachable": "the cloud does not answer",
-    "credentials-refused": "the cloud refuses the credential",
-    "locked": "it is locked",
-    "stuck": "a task of the cloud's hangs on it",
-    "refused": "the cloud refuses the request",
-    "stopped-only": "powered off, but not shelved: its host is kept",
-    "not-offloaded": "shelved, but still on its host",
-    "corrupt-shelve": "its shelving broke off half-way",
-    "action-failed": "the cloud took the request and did not carry it out",
-    "needs-person": "in a state that only a person can resolve",
-    "gone": "the cloud does not know it any more",
-    "somebody-elses": "somebody started it after this run",
-    "internal-error": "jetrun itself failed while bringing it down",
-}
-"""The words of ``ladder.Reason`` for people; a word that is not here is shown as it is."""
-
-
-class Tone(StrEnum):
-    """How a statement is to be taken."""
-
-    GOOD = "good"
-    PLAIN = "plain"
-    WARN = "warn"
-    ALARM = "alarm"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """What is known about the instance.
-
-    Attributes:
-        title: in capitals, what is proven. lines: the evidence and the cost, one sentence each.
-    """
-
-    tone: Tone
-    title: str
-    lines: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,12 +55,12 @@ def story_of(document: Mapping[str, Any], *, zone: tzinfo | None = None) -> Stor
 
     Args:
         document: schema 1 of DESIGN.md section 5; beside it ``cloud``, ``log_tail``, ``log_path``, ``warnings``,
-            ``outputs_missing``, ``outputs_problems``, ``estimate`` and ``kind`` (``report``, ``alarm``, ``healed``)
+            ``outputs_missing``, ``outputs_problems``, ``estimate``, ``unproven`` and ``kind`` (``report``, ``alarm``, ``healed``)
             where known.
         zone: of the reader, for the times beside UTC; None for this machine's.
     """
     tone, headline = _headline(document)
-    verdict = _verdict(document, zone)
+    verdict = verdict_of(document, zone)
     files = document.get("outputs") or []
     error = document.get("error") or {}
     return Story(
@@ -122,55 +82,6 @@ def story_of(document: Mapping[str, Any], *, zone: tzinfo | None = None) -> Stor
         remarks=tuple(one_line(text, most=400) for text in _remarks(document)),
         log=tuple(tail_lines(str(document.get("log_tail") or ""), lines=TAIL_LINES)),
         log_first=document.get("outcome") != "succeeded",
-    )
-
-
-def is_unverified(document: Mapping[str, Any]) -> bool:
-    """Whether the instance may be up: no receipt proves otherwise, and something was asked for."""
-    receipt = document.get("receipt")
-    if receipt is not None:
-        return not receipt["verified"]
-    return document.get("exit_code") == 119 or document.get("script") is not None
-
-
-def _verdict(document: Mapping[str, Any], zone: tzinfo | None) -> Verdict:
-    """What is known about the instance, and what it costs now."""
-    receipt = document.get("receipt")
-    if receipt is not None and receipt["verified"]:
-        return _proven(document, receipt, zone)
-    if is_unverified(document):
-        reason = str((receipt or {}).get("reason") or "no receipt was written")
-        last = one_line(str((receipt or {}).get("status") or "nothing"), most=40)
-        return Verdict(
-            tone=Tone.ALARM,
-            title="NOT VERIFIED DOWN",
-            lines=(
-                f"{_name(document)} may still be running, or charged",
-                f"last read: {last}; {_REASONS.get(reason) or one_line(reason, most=80)}",
-                f"costs now: {_rate(document)}",
-            ),
-        )
-    return Verdict(
-        tone=Tone.PLAIN,
-        title="NOT TOUCHED",
-        lines=("jetrun asked the cloud for nothing that spends",),
-    )
-
-
-def _proven(document: Mapping[str, Any], receipt: Mapping[str, Any], zone: tzinfo | None) -> Verdict:
-    """The verdict of a verified receipt: the status, and when it was read."""
-    status = one_line(str(receipt["status"]), most=40)
-    reads = receipt["observations"]
-    first, last = reads[0]["at"], reads[-1]["at"]
-    word = "DELETED" if status == "ABSENT" else status
-    how = "answered 404 twice" if status == "ABSENT" else "read twice"
-    at = f"{how}, at {clock(first, UTC)} and {clock(last, zone)}"
-    rate = (document.get("cost") or {}).get("now_per_hour")
-    still = "; it is still charged" if rate else ""
-    return Verdict(
-        tone=Tone.WARN if rate else Tone.GOOD,
-        title=f"PROVEN DOWN: {word}",
-        lines=(f"{_name(document)}: {at}", f"costs now: {_rate(document)}{still}"),
     )
 
 
@@ -245,7 +156,7 @@ def _facts(document: Mapping[str, Any], zone: tzinfo | None) -> Iterable[tuple[s
     instance = document.get("instance")
     if instance:
         made = ", launched by this run" if instance.get("launched_by_run") else ""
-        yield "instance", f"{_name(document)} ({one_line(str(instance.get('id')), most=60)}){made}"
+        yield "instance", f"{name_of(document)} ({one_line(str(instance.get('id')), most=60)}){made}"
     places = (("outputs in", "output_dir"), ("log", "log_path")) if script else ()
     for label, key in (("cloud", "cloud"), ("run", "run_id"), *places):
         if document.get(key):
@@ -275,7 +186,7 @@ def _next(document: Mapping[str, Any]) -> str:
 def _subject(document: Mapping[str, Any], verdict: Verdict) -> str:
     """The subject: an alarm names the instance first, everything else the job."""
     job = one_line(str(document.get("name") or "job"), most=50)
-    instance = _name(document, most=50)
+    instance = name_of(document, most=50)
     outcome = one_line(str(document.get("outcome") or "ended"), most=40)
     if verdict.tone is Tone.ALARM:
         return f"ALARM: {instance} NOT VERIFIED DOWN ({job})"
@@ -283,16 +194,3 @@ def _subject(document: Mapping[str, Any], verdict: Verdict) -> str:
     if document.get("kind") == "healed":
         return f"all clear: {instance} is proven down ({job})"
     return f"{job}: {outcome}; {instance} is {'proven down' if down else 'not touched'}"
-
-
-def _name(document: Mapping[str, Any], *, most: int = 80) -> str:
-    """What to call the instance."""
-    instance = document.get("instance") or {}
-    return one_line(str(instance.get("name") or instance.get("id") or "the instance"), most=most)
-
-
-def _rate(document: Mapping[str, Any]) -> str:
-    """What it costs now."""
-    cost = document.get("cost") or {}
-    rate = cost.get("now_per_hour")
-    return "not known" if rate is None else f"{amount(rate, str(cost.get('unit') or ''))}/h"

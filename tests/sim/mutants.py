@@ -140,7 +140,7 @@ MUTANTS: dict[str, Mutant] = {
         invariant=4,
         module="jetrun.engine.reaper",
         old="        if is_expired(lease, now_at, margin_s=profile.bounds.lease_margin_s):\n",
-        new="        if lease.state is LeaseState.ENDING:\n",
+        new="        if lease.outputs_collected:\n",
     ),
     # 5: nothing is done to what somebody started for themselves
     "every start is ours": Mutant(
@@ -247,9 +247,9 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "a reaper deletes": Mutant(
         invariant=8,
-        module="jetrun.engine.reaper",
-        old="        disposition = Disposition.SHELVE\n    evidence = Evidence(\n        disposition=disposition,\n",
-        new="        pass\n    evidence = Evidence(\n        may_delete=True,\n        disposition=disposition,\n",
+        module="jetrun.engine.reaping",
+        old="            disposition=Disposition.SHELVE if shelves else lease.disposition,\n",
+        new="            may_delete=True,\n            disposition=lease.disposition,\n",
     ),
     # 10: continued from every instruction
     "the journal forgets that it has a lease": Mutant(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 from typing import Any
@@ -18,7 +18,8 @@ from test_fault_pairs import LAUNCH, SINGLE
 from world import World
 
 from jetrun.devcloud.errors import ApiError
-from jetrun.engine.reaper import reap_once
+from jetrun.engine.reaper import Sweep, reap_once
+from jetrun.engine.reaping import Reaped
 from jetrun.errors import CloudError
 from jetrun.guarantee.lifecycle import Kind
 from jetrun.guarantee.power import STARTING_ACTIONS
@@ -42,6 +43,8 @@ machine, a day later. The switch on the instance needs nobody: it works, or it i
 SKIPS = (0, 1, 2, 4, 8, 16)
 ORDERS = tuple(order for number in (1, 2, 3) for order in itertools.permutations(HEIRS, number))
 STARTS = set(STARTING_ACTIONS)
+UNKNOWING = Sweep(known={}, expected={})
+"""A reaper on a machine without a journal."""
 
 
 class Died(BaseException):
@@ -147,7 +150,7 @@ class Play:
         self.person_has_it = False
         self.died = False
         self.spent = False
-        self.rows: list[dict[str, Any]] = []
+        self.rows: list[Reaped] = []
         self._watch_the_model()
         if schedule.switch:
             self.world.clock.moved = self._tick
@@ -308,12 +311,10 @@ class Play:
         world.clock.sleep(world.job.max_lifetime_s + world.profile.bounds.lease_margin_s + 60)
         elsewhere = SimCloud(world.cloud_state, world.clock)
         try:
-            rows = reap_once(
-                elsewhere, replace(world.profile), world.clock, world.screen, known={}, dry_run=False
-            )  # fmt: skip
+            rows = reap_once(elsewhere, world.profile, world.clock, world.screen, UNKNOWING)
         except CloudError:
             # cron comes again; here the next time is at once
-            rows = reap_once(elsewhere, world.profile, world.clock, world.screen, known={}, dry_run=False)
+            rows = reap_once(elsewhere, world.profile, world.clock, world.screen, UNKNOWING)
         self.rows += rows
 
     def _a_person_starts_it(self) -> None:
@@ -355,7 +356,7 @@ class Play:
         if self.person_has_it:
             assert server.really_on, "invariant 5: a person's instance was taken from them"
             return
-        told = any(one["exit_code"] == 119 for one in world.told) or any(not row["good"] for row in self.rows)
+        told = any(one["exit_code"] == 119 for one in world.told) or any(not row.good for row in self.rows)
         up = server is not None and server.really_on
         untouched = world.server is not None and not self.spent
         assert not up or told or untouched, "invariant 4: it is up, and nobody was told"

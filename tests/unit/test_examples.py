@@ -212,7 +212,7 @@ def test_the_pipeline_is_up_to_date_after_it_ran_and_runs_again_when_an_input_ch
 
 def test_the_schedule_files_are_what_the_command_prints(tmp_path):
     """Whoever copies them gets what ``jetrun schedule`` would have installed."""
-    from jetrun.cli.preparing import scheduled
+    from jetrun.cli.services import scheduled
 
     (tmp_path / "survey.toml").write_text("")
     printed = scheduled(tmp_path / "survey.toml", "Mon 06:00", install=False)

@@ -15,7 +15,7 @@ from jetrun.errors import InternalError, UsageError
 from jetrun.guarantee.lifecycle import Kind
 from jetrun.guarantee.power import RunId
 from jetrun.journal.disk import filesystem_of
-from jetrun.journal.outbox import Outbox
+from jetrun.journal.outbox import CLAIM_S, Outbox
 from jetrun.journal.owner import Owner
 from jetrun.journal.store import Journal
 
@@ -192,17 +192,69 @@ def test_nobody_is_told_twice(journal: Journal, outbox: Outbox) -> None:
     assert outbox.state(run) == "sent"
 
 
+def fail(outbox: Outbox) -> None:
+    """One attempt at the only message, in vain."""
+    (waiting,) = outbox.due()
+    assert outbox.claim(waiting)
+    outbox.failed(waiting, "no answer", permanent=False)
+
+
+def test_of_two_processes_one_sends_it(journal: Journal, now: Now) -> None:
+    run = begun(journal)
+    first, second = Outbox(journal, now=now), Outbox(journal, now=now)
+    first.queue(run, "alarm", {})
+    (seen,) = first.due(run)
+    (also_seen,) = second.due(run)
+    assert first.claim(seen)
+    assert not second.claim(also_seen)
+    assert second.due(run) == []
+    assert second.due() == []
+    now.at += timedelta(seconds=CLAIM_S + 1)
+    (again,) = second.due()
+    assert second.claim(again), "whoever claimed it died meanwhile"
+
+
+def test_an_alarm_leaves_also_where_the_disk_takes_no_writes(journal: Journal, outbox: Outbox) -> None:
+    run = begun(journal)
+    journal.database.execute("PRAGMA query_only = ON")
+    try:
+        outbox.queue(run, "alarm", {"n": 1})
+        outbox.queue(run, "alarm by ntfy-123456", {"n": 2})
+        assert outbox.state(run, "alarm") == "queued"
+        first, second = outbox.due(run)
+        assert outbox.claim(first)
+        outbox.failed(first, "no answer", permanent=False)
+        assert not outbox.accepted(run, "alarm")
+        assert outbox.claim(second)
+        outbox.sent(second)
+        assert outbox.accepted(run, "alarm"), "any channel will do"
+        assert [one.message for one in outbox.due(run)] == [{"n": 1}]
+    finally:
+        journal.database.execute("PRAGMA query_only = OFF")
+
+
+def test_a_message_by_a_channel_is_not_another_runs(journal: Journal, outbox: Outbox) -> None:
+    run = begun(journal)
+    outbox.queue(run, "alarm 2 by json-1", {})
+    (waiting,) = outbox.due()
+    assert outbox.claim(waiting)
+    outbox.sent(waiting)
+    assert not outbox.accepted(run, "alarm")
+    assert outbox.accepted(run, "alarm 2")
+    assert not outbox.accepted(RunId("another"), "alarm 2")
+
+
 def test_a_mail_that_failed_waits_longer_each_time(journal: Journal, outbox: Outbox, now: Now) -> None:
     """Queued is not told: it is tried again."""
     run = begun(journal)
     outbox.queue(run, "alarm", {})
-    outbox.failed(outbox.due()[0], "no answer", permanent=False)
+    fail(outbox)
     assert outbox.due() == []
     assert [one.error for one in outbox.due(run)] == ["no answer"], "for its own run it is tried at once"
     now.at += timedelta(seconds=61)
     (waiting,) = outbox.due()
     assert waiting.attempts == 1
-    outbox.failed(waiting, "no answer", permanent=False)
+    fail(outbox)
     now.at += timedelta(seconds=200)
     assert outbox.due() == []
     now.at += timedelta(seconds=200)

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from jetrun.guarantee.ladder import Reason
 from jetrun.notify.clean import cells
+from jetrun.notify.instance_verdict import _REASONS, Tone
 from jetrun.notify.outgoing import InlineImage
 from jetrun.notify.report import mail_html, mail_text, subject, terminal
-from jetrun.notify.story import _REASONS, Tone, story_of
+from jetrun.notify.story import story_of
 
 
 def plain(data: dict[str, Any], **changes: Any) -> str:

@@ -1,0 +1,165 @@
+"""One machine's sweeps: what its journal knows goes in, what became of each instance is told, and that a sweep was made is kept."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jetrun.cli.screen import TerminalScreen
+from jetrun.engine.reaper import Sweep, reap_once
+from jetrun.engine.reaping import Fate, Reaped
+from jetrun.guarantee.lifecycle import RunState
+from jetrun.guarantee.power import RunId
+from jetrun.wiring import job_of
+
+if TYPE_CHECKING:
+    from jetrun.wiring import House
+
+MARK = "reaped.json"
+"""In the home: when each cloud was last swept from here, for ``doctor``."""
+
+_HEADLINES = {
+    Fate.ENDED: "its lease had run out, and jetrun reap ended it",
+    Fate.UNPROVEN: "not verified down",
+    Fate.THEIRS: "somebody started its instance after it; it is left alone",
+}
+
+
+class Sweeper:
+    """Sweeps one cloud.
+
+    Args:
+        wanted: the cloud's name, None for the usual one. to: whom to tell; empty for the usual recipients.
+    """
+
+    def __init__(self, house: House, wanted: str | None, *, to: Sequence[str], all_owners: bool, dry_run: bool) -> None:
+        self._house = house
+        self._choice = house.choose_cloud(wanted)
+        self._cloud = house.open_cloud(self._choice)
+        self._screen = TerminalScreen(live=False)
+        self._to = tuple(to) or house.config.usual_recipients
+        self._all_owners = all_owners
+        self._dry_run = dry_run
+
+    def sweep(self) -> list[Reaped]:
+        """One sweep.
+
+        Raises:
+            CloudError: the leases cannot be listed.
+        """
+        house = self._house
+        known = house.journal.expected(self._choice.name)
+        rows = reap_once(
+            self._cloud,
+            self._choice.profile,
+            house.clock,
+            self._screen,
+            Sweep(
+                known=known,
+                expected={key: state for key, state in known.items() if self._is_abandoned(state)},
+                all_owners=self._all_owners,
+                dry_run=self._dry_run,
+                tell=self._tell,
+            ),
+        )
+        house.telling.send_due(self._screen)
+        if not self._dry_run:
+            self._note_sweep()
+        return rows
+
+    def said(self, rows: Sequence[Reaped]) -> str:
+        """The rows for a person."""
+        if not rows:
+            return f"no expired lease in cloud {self._choice.name}\n"
+        return "".join(f"{row.instance}  {row.name:<24} {row.words}\n" for row in rows)
+
+    def _is_abandoned(self, state: RunState) -> bool:
+        """Whether a lease of that run must stand: it was granted, nothing is proven, and no process is about to change that."""
+        if not state.lease_granted or state.lease_ended or (state.receipt is not None and state.receipt.verified):
+            return False
+        if state.untouched or (state.receipt is not None and state.receipt.reason == "somebody-elses"):
+            return False
+        row = next(one for one in self._house.journal.runs() if one.run == state.run)
+        return row.owner is None or row.owner.is_alive() is False
+
+    def _tell(self, row: Reaped) -> None:
+        """Tell whoever asked to be told, and whom the run itself names where the journal knows it."""
+        run = RunId(row.run)
+        state = next((one for one in self._house.journal.expected(self._choice.name).values() if one.run == run), None)
+        to = tuple(dict.fromkeys((*self._to, *(job_of(state).email.to if state is not None else ()))))
+        telling = self._house.telling
+        if row.fate is Fate.UNPROVEN:
+            kind = "alarm"
+        else:
+            kind = "healed" if telling.outbox.queued_at(run, "reaper alarm") is not None else "report"
+        document = self._document(row, state)
+        since_at = telling.outbox.queued_at(run, "reaper alarm")
+        if kind == "healed" and since_at is not None and row.receipt is not None:
+            until_at = row.receipt.verified_at or self._house.clock.now()
+            rate = self._choice.profile.rate_per_hour(row.flavor, row.vcpus, "ACTIVE")
+            cost = None if rate is None else round(rate * max(0.0, (until_at - since_at).total_seconds()) / 3600, 4)
+            span = {"since_at": since_at.isoformat(), "until_at": until_at.isoformat()}
+            document["unproven"] = {**span, "cost": cost, "unit": self._choice.profile.unit}
+        telling.announce(run, kind, f"reaper {kind}", document, to, self._screen)
+
+    def _document(self, row: Reaped, state: RunState | None) -> dict[str, Any]:
+        """What is told of an instance, in the shape of a run's own document."""
+        profile, lease, receipt = self._choice.profile, row.lease, row.receipt
+        status = receipt.status if receipt is not None else "ACTIVE"
+        rate = profile.rate_per_hour(row.flavor, row.vcpus, status) if status is not None else None
+        name = state.job.get("name") if state is not None else None
+        owner = f"the lease of {lease.owner} ended at {lease.until_at:%Y-%m-%d %H:%MZ}" if lease is not None else ""
+        error = None
+        if row.fate is Fate.UNPROVEN:
+            error = {
+                "code": f"shutdown-unverified-{receipt.reason if receipt is not None else ''}",
+                "what": f"instance {row.name} ({row.instance}) is not proven down: {row.words}",
+                "state": f"{status or 'not read'}; {owner}",
+                "next": f"jetrun reap --os-cloud {self._choice.name}   (it is tried again at each sweep)",
+            }
+        elif row.fate is Fate.THEIRS:
+            error = {
+                "code": "somebody-elses",
+                "what": f"{row.name} was started by a person after the run; jetrun does nothing to it, now or later",
+                "state": owner,
+                "next": f"jetrun verify {row.instance}   (from where the cloud's credential is)",
+            }
+        return {
+            "schema": 1,
+            "run_id": row.run,
+            "name": str(name or f"run {row.run}"),
+            "outcome": _HEADLINES.get(row.fate, row.words),
+            "exit_code": 0 if row.good else 119,
+            "script": None,
+            "instance": {"id": row.instance, "name": row.name, "launched_by_run": False},
+            "receipt": receipt.to_dict() if receipt is not None else None,
+            "outputs": [],
+            "cost": {"unit": profile.unit, "run": None, "now_per_hour": rate, "rate_source": profile.rate_source},
+            "error": error,
+            "cloud": self._choice.name,
+            "warnings": [f"told by jetrun reap on {socket.gethostname()}; {owner}"] if error is None else [],
+        }
+
+    def _note_sweep(self) -> None:
+        """Keep that this cloud was swept from here."""
+        path = self._house.config.home / MARK
+        kept = {**last_sweeps(self._house.config.home), self._choice.name: self._house.clock.now()}
+        with contextlib.suppress(OSError):
+            fresh = path.with_name(f"{MARK}.{os.getpid()}")
+            fresh.write_text(json.dumps({name: at.isoformat() for name, at in kept.items()}), encoding="utf-8")
+            fresh.replace(path)
+
+
+def last_sweeps(home: Path) -> Mapping[str, datetime]:
+    """When each cloud was last swept from this machine."""
+    try:
+        kept = json.loads((home / MARK).read_text(encoding="utf-8"))
+        return {str(name): datetime.fromisoformat(at) for name, at in kept.items()}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
