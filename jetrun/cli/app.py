@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from jetrun import __version__
-from jetrun.cli import clouds, networks, reap, runs, setup, work
+from jetrun.cli import clouds, drill, networks, reap, runs, setup, work
 from jetrun.engine.guardian import PAGE
 from jetrun.errors import ExitCode, JetrunError
 
@@ -47,6 +47,7 @@ def main(
 work.add_to(app)
 runs.add_to(app)
 reap.add_to(app)
+drill.add_to(app)
 setup.add_to(app)
 clouds.add_to(app)
 networks.add_to(app)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 import tempfile
 from pathlib import Path
@@ -37,6 +36,7 @@ def demonstrate(folder: Path | None, *, as_json: bool) -> int:
             code="devcloud-not-installed", what=f"the embedded cloud needs a package that is not there: {error.name}",
             next="pip install 'jetrun[devcloud]'",
         ) from error  # fmt: skip
+    from jetrun.cli.environment import environment  # noqa: PLC0415
     from jetrun.cli.work import carry  # noqa: PLC0415
     from jetrun.job_file import load  # noqa: PLC0415
     from jetrun.wiring import House  # noqa: PLC0415
@@ -58,7 +58,7 @@ def demonstrate(folder: Path | None, *, as_json: bool) -> int:
         sys.stderr.write(
             f"an embedded cloud is up at {running.url}; my-instance is shelved. Now: jetrun run job.toml\n\n"
         )
-        with _environment(environ), House() as house:
+        with environment(environ), House() as house:
             job = load(work / "job.toml", folder=base)
             code = carry(house, job, "devcloud", as_json=as_json)
         truth = running.truth("my-instance")
@@ -70,23 +70,6 @@ def demonstrate(folder: Path | None, *, as_json: bool) -> int:
         f"results, mail and journal are in {base}: look at work/out, cloud/mail, home\n"
     )
     return code
-
-
-@contextlib.contextmanager
-def _environment(values: dict[str, str]):  # type: ignore[no-untyped-def]  # noqa: ANN202
-    """These variables for a while."""
-    import os  # noqa: PLC0415
-
-    before = {key: os.environ.get(key) for key in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for key, value in before.items():
-            if value is None:
-                os.environ.pop(key, None)
-            else:
-                os.environ[key] = value
 
 
 def _write_job(folder: Path) -> None:

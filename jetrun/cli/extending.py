@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from jetrun.engine import lease_changes
 from jetrun.engine.context import lease_dict
-from jetrun.errors import UsageError
-from jetrun.guarantee.lease import Lease, extended, to_text
+from jetrun.errors import CloudError, UsageError
+from jetrun.guarantee.lease import Lease, extended, mirrored, to_text
 from jetrun.guarantee.lifecycle import Kind
 from jetrun.guarantee.power import RunId
 from jetrun.job import seconds
@@ -55,5 +56,9 @@ def extend_lease(house: House, run: RunId, by: str) -> int:
             code="lease-gone", what=f"the cloud shows no lease of run {run} any more", next=f"jetrun show {run}"
         )
     house.journal.append(run, Kind.EXTENDED, {**lease_dict(lease), "port_id": state.lease["port_id"]})
+    if state.instance is not None:
+        with contextlib.suppress(CloudError):
+            # For people who look; the port is what counts.
+            cloud.write_metadata(state.instance, mirrored(lease))
     sys.stdout.write(f"run {run}: the lease now ends at {lease.until_at:%Y-%m-%d %H:%M:%SZ}; the switch follows\n")
     return 0

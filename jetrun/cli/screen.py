@@ -57,6 +57,7 @@ _SENTENCES = {
     "instance.not_observed": "the cloud did not answer: {what}",
     "journal.lost": "the journal cannot be written: {what}; the shutdown goes on",
     "transfer.broken": "transfer of {what} broke: {failure}",
+    "lease.not_ended": "the lease could not be given back ({what}); jetrun continue gives it back",
     "leftover.kept": "{what} {id} could not be removed",
     "host_key.first_use": "host key of {host} was not known; trusted on first use: {fingerprint}",
     "run.interrupted": "ending early: {cause}",

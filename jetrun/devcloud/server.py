@@ -162,6 +162,9 @@ class Devcloud:
         while fault := faults.take("ssh.connect", "ssh-drop", "guest-poweroff"):
             order = "drop" if fault.name == "ssh-drop" else "poweroff"
             loop.call_later(fault.seconds, self.tell_later, instance, {"do": order})
+            if fault.times < 0:
+                # One that is set for ever would be found again and again.
+                break
         if faults.take("ssh.connect", "ssh-silent"):
             self.tell_later(instance, {"do": "silent", "on": True})
         if faults.take("ssh.connect", "ssh-refused"):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from jetrun.cloud.interface import command
 from jetrun.engine import claims, launch, lease_changes
 from jetrun.engine.context import RunContext
@@ -12,6 +10,7 @@ from jetrun.errors import CloudError, InstanceInUse, InstanceNotStarted, JetrunE
 from jetrun.guarantee import wake
 from jetrun.guarantee.evidence import Evidence, took_effect
 from jetrun.guarantee.ladder import Look, Send
+from jetrun.guarantee.lease import mirrored
 from jetrun.guarantee.lifecycle import Kind
 from jetrun.guarantee.power import STARTING_ACTIONS, RequestId
 from jetrun.guarantee.requests import newest
@@ -162,13 +161,8 @@ def _mirror(context: RunContext) -> None:
     lease = claims.own_lease(context)
     if lease is None:
         return
-    items = {
-        "jetrun_run": context.run,
-        "jetrun_until": lease.until_at.isoformat(),
-        "jetrun_end": replace(lease).disposition.value,
-        "jetrun_owner": lease.owner,
-    }
+    asked = [one.request_id for one in context.state.sent if one.request_id is not None]
     try:
-        context.cloud.write_metadata(context.instance, items)
+        context.cloud.write_metadata(context.instance, mirrored(lease, asked))
     except CloudError as error:
         context.screen.event("lease.not_mirrored", what=error.what)

@@ -136,11 +136,18 @@ def note_start(context: RunContext, request: RequestId) -> None:
 def end(context: RunContext) -> None:
     """Give the lease back: the port's description is what it was before. Only after the receipt. Never raises."""
     state = context.state
-    if not state.lease_granted or state.lease is None or state.lease_ended:
+    # Intended is enough: a lease whose writing had no answer may stand there. Another run's is left as it is.
+    if state.lease is None or state.lease_ended:
         return
-    try:
-        change(context.cloud, state.lease["port_id"], context.run, lambda lease: lease.previous)
-    except CloudError as error:
-        context.screen.event("lease.not_ended", what=error.what)
-        return
-    context.record(Kind.LEASE_ENDED)
+    for left in reversed(range(TRIES)):
+        try:
+            change(context.cloud, state.lease["port_id"], context.run, lambda lease: lease.previous)
+        except CloudError as error:
+            if not left or isinstance(error, CloudPermanent):
+                context.screen.event("lease.not_ended", what=error.what)
+                return
+            # One hiccup must not leave the instance taken until the lease's deadline.
+            context.clock.sleep(context.bounds.poll_last_s)
+        else:
+            context.record(Kind.LEASE_ENDED)
+            return

@@ -147,6 +147,12 @@ def _unproven(context: RunContext) -> dict[str, Any] | None:
 def _warnings(context: RunContext) -> list[str]:
     """What a person should know besides."""
     found = [f"the journal was lost during the shutdown: {context.journal_lost}"] if context.journal_lost else []
+    state = context.state
+    if state.lease is not None and not state.lease_ended and state.receipt is not None and state.receipt.verified:
+        found.append(
+            f"the lease could not be given back: other runs on {state.instance_name} are refused until {state.lease['until_at']}; "
+            f"jetrun continue {context.run}"
+        )
     left, receipt = context.state.credential, context.state.receipt
     if left is not None and (receipt is None or receipt.verified):
         name, ends_at = left["name"], left["expires_at"]

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from jetrun.cloud.interface import command
+from jetrun.engine import lease_changes
 from jetrun.engine.acquire import acquire
 from jetrun.engine.connect import connect
 from jetrun.engine.context import Interrupted, RunContext
@@ -39,6 +40,9 @@ def carry(context: RunContext) -> int:
     Effects: everything that jetrun does.
     """
     context.interrupts.describe = lambda: _describe(context)
+    if context.state.exit_code is not None and (context.state.receipt is None or context.state.receipt.verified):
+        # Over and proven, and yet its lease may stand: the cloud did not answer when it was to be given back.
+        lease_changes.end(context)
     repeats = 0
     try:
         check_still_ours(context)

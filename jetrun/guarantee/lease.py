@@ -8,6 +8,7 @@ What a person had written there before rides behind ``|`` and is put back at the
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -96,6 +97,27 @@ def to_text(lease: Lease) -> str:
     ]
     text = " ".join(words)
     return f"{text} |{lease.previous}"[:MAX_TEXT] if lease.previous else text
+
+
+def mirrored(lease: Lease, requests: Sequence[RequestId] = ()) -> dict[str, str]:
+    """*lease* as metadata of the instance, for people who look in the web page; nothing reads it back.
+
+    Args:
+        requests: the run's own, oldest first; the newest are kept where not all fit into a value's 255 characters.
+    """
+    items = {
+        "jetrun_run": lease.run,
+        "jetrun_generation": str(lease.generation),
+        "jetrun_until": lease.until_at.isoformat(),
+        "jetrun_end": lease.disposition.value,
+        "jetrun_owner": _word(lease.owner, 48),
+    }
+    shown = ",".join(requests[-MIRRORED_REQUESTS:])
+    return {**items, "jetrun_requests": shown} if shown else items
+
+
+MIRRORED_REQUESTS = 6
+"""Of 40 characters each. Source for the limit: Nova API reference, servers, metadata: 255 characters a value."""
 
 
 _TEXT = re.compile(

@@ -110,6 +110,14 @@ def test_a_dropped_connection_ends_and_the_next_one_is_answered(devcloud):
     assert greets(devcloud, address)
 
 
+def test_a_drop_that_is_set_for_ever_strikes_once_and_the_cloud_goes_on(devcloud):
+    """It turned in a circle, and the whole cloud stood still."""
+    key, address = unshelve(devcloud)
+    eventually(lambda: greets(devcloud, address))
+    devcloud.add_fault("ssh-drop", times=-1, seconds=0)
+    assert devcloud.truth(key)["really_on"]
+
+
 def test_a_guest_that_a_fault_switches_off_is_off_before_nova_knows(devcloud):
     devcloud.do("timings", timings={"power_sync": 60})
     devcloud.add_fault("guest-poweroff", seconds=0)

@@ -88,10 +88,14 @@ def test_extend_moves_the_lease_and_the_switch(desk: Desk) -> None:
         port = next(row for row in desk.cloud.truth()["ports"] if row["device_id"] == key)
         return str(port["description"])
 
-    before = until()
+    before, shown = until(), desk.truth(key)["metadata"]
+    assert shown["jetrun_requests"] == desk.truth(key)["actions"][-1]["request_id"]
     ended = desk.jetrun("extend", "last", "2h")
     assert ended.code == 0, ended.err
     assert until() != before
+    longer = desk.truth(key)["metadata"]
+    assert longer["jetrun_until"] > shown["jetrun_until"], "people see it in the web page"
+    assert longer["jetrun_requests"] == shown["jetrun_requests"]
     switch = desk.cloud.folder / "instances" / key / "root" / "var" / "lib" / "jetrun" / "switch"
     deadline = int(
         next(line for line in switch.read_text().splitlines() if line.startswith("deadline=")).partition("=")[2]

@@ -167,3 +167,46 @@ def test_a_lease_that_is_gone_is_not_extended() -> None:
     assert lease_changes.change_for_good(world.cloud, world.clock, port_id, "run-3", to, settle_s=0.5) is None
     assert lease_changes.change_for_good(world.cloud, world.clock, port_id, "run-1", to, settle_s=0.5) is None
     assert row["description"] == RIVAL
+
+
+@pytest.mark.parametrize("fault", ["close", "refuse-503"])
+def test_a_lease_is_given_back_though_replies_are_lost_meanwhile(fault: str) -> None:
+    """Or nobody could use the instance until its deadline: the run is over, and only ``jetrun verify`` would look again."""
+    world = World()
+    (row,) = world.cloud_state.network.ports.values()
+
+    def unanswered(point: str) -> None:
+        if point == "neutron.port_show" and world.journal.records[-1].kind is Kind.RECEIPT:
+            world.cloud_state.faults.add(fault, on=point, times=1)
+            world.cloud.before_call = lambda _: None
+
+    world.cloud.before_call = unanswered
+    assert world.carry() == 0
+    assert row["description"] == ""
+
+
+def test_a_lease_of_which_nobody_knows_whether_it_was_written_is_given_back() -> None:
+    """Its reply was lost, and the reads after it: the run ends with 120, and must not keep the instance until its deadline."""
+    world = World()
+    (row,) = world.cloud_state.network.ports.values()
+    world.cloud_state.faults.add("lost-reply", on="neutron.port_update", times=1)
+    world.cloud_state.faults.add("close", on="neutron.port_show", times=3)
+    assert world.carry() == 120
+    assert row["description"] == ""
+
+
+def test_a_lease_that_could_not_be_given_back_is_said_and_continue_gives_it_back() -> None:
+    world = World()
+    (row,) = world.cloud_state.network.ports.values()
+
+    def unanswered(point: str) -> None:
+        if point == "neutron.port_show" and world.journal.records[-1].kind is Kind.RECEIPT:
+            world.cloud_state.faults.add("close", on=point, times=3)
+            world.cloud.before_call = lambda _: None
+
+    world.cloud.before_call = unanswered
+    assert world.carry() == 0
+    assert row["description"].startswith("jetrun1 ending")
+    assert "jetrun continue" in world.told[-1]["warnings"][0]
+    assert world.carry() == 0
+    assert row["description"] == ""

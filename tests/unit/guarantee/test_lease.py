@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 
 from jetrun.guarantee.lease import (
     MAX_TEXT,
+    MIRRORED_REQUESTS,
     NO_START,
     Lease,
     LeaseState,
     extended,
     from_text,
     is_expired,
+    mirrored,
     short,
     to_text,
 )
@@ -114,3 +116,12 @@ def test_the_runs_own_start_is_named_by_the_beginning_of_its_request_id() -> Non
 def test_a_lease_of_before_starts_were_named_is_read() -> None:
     assert " start=" not in to_text(lease())
     assert from_text(to_text(lease())) == lease()
+
+
+def test_what_people_see_in_the_web_page_fits_and_names_the_newest_requests():
+    asked = [RequestId(f"req-{number:036}") for number in range(9)]
+    items = mirrored(lease(), asked)
+    assert items["jetrun_requests"].split(",") == asked[-MIRRORED_REQUESTS:]
+    assert all(len(value) <= 255 for value in items.values())
+    assert items["jetrun_generation"] == "1795000000"
+    assert "jetrun_requests" not in mirrored(lease())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -170,6 +171,20 @@ def test_a_new_shutdown_opens_a_closed_run_again() -> None:
     again = state(*WHOLE, ENDING)
     assert next_phase(again) is Phase.SHUTDOWN
     assert again.receipt is None
+
+
+def test_since_when_nothing_is_proven_is_kept_until_it_is_and_not_beyond() -> None:
+    """Two tries in vain are one time without proof; what was proven once and goes up the ladder again is another matter."""
+    unproven = (Kind.RECEIPT, replace(PROOF, verified=False, verified_at=None, reason="stuck").to_dict())
+    tried = state(*WHOLE[:-6], ENDING, unproven, ENDING, unproven)
+    first = state(*WHOLE[:-6], ENDING, unproven)
+    assert first.unproven_since_at is not None
+    assert tried.unproven_since_at == first.unproven_since_at
+    healed = state(*WHOLE[:-6], ENDING, unproven, ENDING, RECEIPT)
+    assert healed.unproven_since_at == first.unproven_since_at
+    assert state(*WHOLE[:-6], ENDING, unproven, ENDING, RECEIPT, ENDING).unproven_since_at is None
+    assert state(*WHOLE[:-6], ENDING, RECEIPT).unproven_since_at is None
+    assert state(*WHOLE[:-6], ENDING, unproven, (Kind.COLLECT_ASKED, {})).unproven_since_at is None
 
 
 def test_an_untouched_instance_is_reported_without_a_receipt() -> None:
