@@ -17,7 +17,7 @@ from world import World
 
 from jetrun.engine.context import RunContext
 from jetrun.errors import CloudAmbiguous, CloudTransient, RemoteUnreachable
-from jetrun.guarantee.lifecycle import Kind
+from jetrun.guarantee.lifecycle import Kind, RunState, apply, replay
 from jetrun.testing.clock import SimClock
 from jetrun.testing.sim_cloud import SimCloud
 from jetrun.testing.sim_remote import SimFollower, SimRemote
@@ -208,6 +208,7 @@ class SleepyWorld(World):
     """
 
     def __init__(self, nap: Nap, *, lease_s: float, script_s: float = 60.0, **options: Any) -> None:
+        self._folded: tuple[RunState, int] | None = None
         super().__init__(**options)
         self.nap = nap
         self.job = replace(self.job, max_lifetime_s=lease_s)
@@ -226,6 +227,14 @@ class SleepyWorld(World):
         context.remote = SleepyRemote(self.hands, self)  # type: ignore[assignment]
         context.clock = SleepyClock(self)
         return context
+
+    def state(self) -> RunState:
+        """As in any world; only what is new in the journal is folded."""
+        state, number = self._folded or (replay(self.run, self.journal.records[:1]), 1)
+        for record in self.journal.records[number:]:
+            state = apply(state, record)
+        self._folded = state, len(self.journal.records)
+        return state
 
     def sleep(self) -> None:
         """The lid is closed, and opened in the morning."""
