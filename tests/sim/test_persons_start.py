@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import pytest
 from ends import ENDS, MOMENTS, WORLDS, Story
+from nights import Night
 from person import WAYS
+from sleeping import HOWS
 from switch import is_running
+from test_asleep import SHORT_S, places
 
 TURNS, TURN_S = 10, 1200.0
 """More than three hours: a lease of two hours ends meanwhile."""
@@ -16,7 +19,7 @@ LEFT_ALONE = "left alone: somebody started it after the run"
 
 UNHEARD = "verified, unheard"
 INSIDE = "reboot inside"
-ASLEEP_SWITCH = frozenset({(UNHEARD, way) for way in WAYS} | {("stuck", "resume"), ("stuck", "unpause")})
+QUICK = frozenset({(UNHEARD, way) for way in WAYS} | {("stuck", "resume"), ("stuck", "unpause")})
 """What the switch does not know of, when it is quick: known failures, in test_persons_start_not_yet.py."""
 
 
@@ -33,18 +36,18 @@ def lived_through(end: str, way: str, moment: str, world: str) -> Story | None:
     return story
 
 
-def keeps_its_own(story: Story, name: str) -> None:
+def keeps_its_own(story: Story | Night, name: str, *, turns: int = TURNS) -> None:
     """Ten turns of everybody, and the instance runs through them all."""
-    turns, switches = story.turns, story.world.switches
+    all_of_them, switches = story.turns, story.world.switches
     server = story.world.instance()
     fired = len(switches.fired)
-    for number in range(TURNS):
+    for number in range(turns):
         story.wait(TURN_S)
-        if number == TURNS // 2:
+        if number == turns // 2:
             switches.reboot_inside(server.id)
-        turns.turn()
+        all_of_them.turn()
         where = f"{name}, turn {number}\n{story.world.describe(-1)}"
-        assert turns.touched == [], where
+        assert all_of_them.touched == [], where
         assert len(switches.fired) == fired, f"the switch took it\n{where}"
         assert is_running(server), where
         assert (server.vm_state, server.task_state) == ("active", None), where
@@ -57,7 +60,7 @@ def test_what_a_person_started_is_left_to_them(end: str, way: str) -> None:
     """Whoever comes by, and however often."""
     lived = 0
     for moment in MOMENTS:
-        if moment == "at once" and ((end, way) in ASLEEP_SWITCH or (end, way) == ("stuck", INSIDE)):
+        if moment == "at once" and ((end, way) in QUICK or (end, way) == ("stuck", INSIDE)):
             continue
         for world in WORLDS:
             lived += lived_through(end, way, moment, world) is not None
@@ -96,6 +99,33 @@ def test_a_reboot_from_inside_of_what_never_went_down_is_nobodys_start(world: st
     receipt = story.world.state().receipt
     assert receipt is not None
     assert receipt.verified
+
+
+KNOWN_PHASES = {"acquire", "connect", "stage_in"}
+DECIDED = {"request.intended", "nova.shelve", "nova.stop"}
+SENT = {"before", "after"}
+"""Between decision and request, while asleep: known failures, too."""
+
+
+@pytest.mark.invariant(5)
+@pytest.mark.parametrize("kind", list(HOWS))
+@pytest.mark.parametrize("world", list(WORLDS))
+def test_wherever_the_driver_slept_it_leaves_alone_in_the_morning_what_a_person_started_in_the_night(
+    world: str, kind: str
+) -> None:
+    """Off by its own end, by its switch or never started: then theirs. The lease ends in that night."""
+    taken = 0
+    for place in places(world):
+        known = place.phase in KNOWN_PHASES or (
+            place.phase == "shutdown" and place.point in DECIDED and place.how in SENT
+        )
+        if place.kind != kind or known:
+            continue
+        night = Night(place, lease_s=SHORT_S, after_s=3 * 3600.0, **WORLDS[world])
+        if night.play():
+            taken += 1
+            keeps_its_own(night, str(place), turns=2)
+    assert taken > 5
 
 
 def test_every_kind_of_end_and_every_way_comes_to_pass() -> None:
