@@ -15,6 +15,8 @@ from jetrun.guarantee.lifecycle import Kind
 LEASE_S = 2 * 3600.0
 """Shorter than a night."""
 WORLDS: dict[str, dict[str, Any]] = {"shelve": {}, "stop": {"status": "SHUTOFF", "disposition": "stop"}}
+STRANGER_FIRST = "stop"
+"""The world in which a reaper without the journal comes before the run's own processes."""
 MOMENTS = ("at once", "an hour later", "just before the deadline", "after the deadline")
 
 
@@ -40,7 +42,7 @@ class Story:
                 Nap(), lease_s=LEASE_S, script_s=1e7 if end == "switch at the deadline" else 60.0, **options
             )
         self.person = Person(self.world, self.wait)
-        self.turns = Turns(self.world, self.person)
+        self.turns = Turns(self.world, self.person, stranger_first=world == STRANGER_FIRST)
         self.until_at = self.world.clock.now() + timedelta(seconds=LEASE_S)
 
     def wait(self, seconds: float) -> None:

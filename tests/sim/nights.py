@@ -22,7 +22,7 @@ class Night:
     def __init__(self, place: Place, *, lease_s: float, after_s: float, **options: Any) -> None:
         self.world = SleepyWorld(Nap(place), lease_s=lease_s, **options)
         self.person = Person(self.world, self.wait)
-        self.turns = Turns(self.world, self.person)
+        self.turns = Turns(self.world, self.person, stranger_first=bool(options))
         self.way = ""
         self._after_s = after_s
         self._began_at: datetime | None = None

@@ -83,12 +83,14 @@ class Turns:
     """Driver, guardian, reaper and switch, one after the other, again and again.
 
     Attributes:
+        stranger_first: the reaper that knows nothing of the run comes before all others.
         touched: requests of jetrun's that reached the instance after the person's start. told: how often the owner was told of that
             start by processes of the run as long as its guardian stood. rows: what the reapers said.
     """
 
     world: SleepyWorld
     person: Person
+    stranger_first: bool = False
     touched: list[str] = field(default_factory=list)
     rows: list[dict[str, Any]] = field(default_factory=list)
     told: int = 0
@@ -111,11 +113,14 @@ class Turns:
         nova.act, nova.delete = acting, deleting  # type: ignore[method-assign]
 
     def turn(self) -> None:
-        """The guardian continues the run; a reaper here, with its journal; another one elsewhere, without."""
-        self.continues()
-        state = self.world.state()
-        self.reap({str(state.instance): state})
-        self.reap({})
+        """The guardian continues the run; a reaper here, with its journal; another one elsewhere, without. Or the other way round."""
+        comers = [
+            self.continues,
+            lambda: self.reap({str(self.world.state().instance): self.world.state()}),
+            lambda: self.reap({}),
+        ]
+        for comes in reversed(comers) if self.stranger_first else comers:
+            comes()
 
     def continues(self) -> None:
         """As ``jetrun continue`` does it, whether or not the guardian still stands."""

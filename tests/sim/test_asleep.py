@@ -166,6 +166,23 @@ def test_a_script_that_still_runs_in_the_morning_is_followed_to_its_end(world: s
         assert not play.switches.fired
 
 
+@pytest.mark.invariant(4)
+@pytest.mark.parametrize("world", list(WORLDS))
+def test_a_script_that_outlasts_its_lease_is_cut_off_at_the_deadline(world: str) -> None:
+    """By the switch alone; what it had written is on the disk, and that is said."""
+    for place in at_points(world, "script.started", "follow", "follower.read"):
+        play, code = slept(world, SHORT_S, place, script_s=1e7)
+        play.check(code)
+        until, up, outputs = until_at(play), up_until(play), play.state().outputs
+        assert until is not None
+        assert up is not None
+        assert until <= up <= until + TICK, play.describe(code)
+        assert outputs is not None
+        assert outputs["problems"]
+        assert code != 0
+        assert play.instance().vm_state == {"stop": "stopped"}.get(world, "shelved_offloaded")
+
+
 @pytest.mark.invariant(4, 5)
 @pytest.mark.parametrize("world", list(WORLDS))
 def test_with_a_reaper_elsewhere_it_is_down_even_where_no_switch_was_armed_yet(world: str) -> None:

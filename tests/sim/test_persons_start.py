@@ -9,9 +9,11 @@ import pytest
 from ends import ENDS, MOMENTS, WORLDS, Story
 from nights import Night
 from person import WAYS
-from sleeping import HOWS
+from sleeping import HOWS, Place
 from switch import is_running
 from test_asleep import SHORT_S, places
+
+from jetrun.guarantee.power import STARTING_ACTIONS
 
 TURNS, TURN_S = 10, 1200.0
 """More than three hours: a lease of two hours ends meanwhile."""
@@ -101,10 +103,15 @@ def test_a_reboot_from_inside_of_what_never_went_down_is_nobodys_start(world: st
     assert receipt.verified
 
 
-KNOWN_PHASES = {"acquire", "connect", "stage_in"}
-DECIDED = {"request.intended", "nova.shelve", "nova.stop"}
-SENT = {"before", "after"}
-"""Between decision and request, while asleep: known failures, too."""
+def is_known(place: Place) -> bool:
+    """Whether a sleep there is among the known failures: between a decision and its request, or between start and switch."""
+    match place.phase:
+        case "shutdown":
+            return place.point in {"request.intended", "nova.shelve", "nova.stop"} and place.how in {"before", "after"}
+        case "acquire":
+            return place.point in {"instance.up", "nova.metadata_update"} or place.how == "cut"
+        case phase:
+            return phase == "connect"
 
 
 @pytest.mark.invariant(5)
@@ -116,14 +123,14 @@ def test_wherever_the_driver_slept_it_leaves_alone_in_the_morning_what_a_person_
     """Off by its own end, by its switch or never started: then theirs. The lease ends in that night."""
     taken = 0
     for place in places(world):
-        known = place.phase in KNOWN_PHASES or (
-            place.phase == "shutdown" and place.point in DECIDED and place.how in SENT
-        )
-        if place.kind != kind or known:
+        if place.kind != kind or is_known(place):
             continue
         night = Night(place, lease_s=SHORT_S, after_s=3 * 3600.0, **WORLDS[world])
         if night.play():
             taken += 1
+            if place.phase == "acquire":
+                # A start of what runs already is refused (409), and changes nothing; see ..._not_yet.py.
+                night.turns.touched = [one for one in night.turns.touched if one.split()[0] not in STARTING_ACTIONS]
             keeps_its_own(night, str(place), turns=2)
     assert taken > 5
 
