@@ -45,7 +45,7 @@ class Switches:
         beats: the newest heartbeat of a driver, by instance. reboots: how often a guest was rebooted from inside.
         first_boot: what cloud-init arms in an instance that the run makes; None for nothing.
         fired: which powered off, and when, oldest first.
-        up_until: when each instance was last seen running.
+        up_until: when each instance was last seen running. broken: no switch ticks any more.
     """
 
     def __init__(self, world: World) -> None:
@@ -56,6 +56,7 @@ class Switches:
         self.first_boot: Switch | None = None
         self.fired: list[tuple[str, datetime]] = []
         self.up_until: dict[str, datetime] = {}
+        self.broken = False
         world.clock.moved = self.follow
 
     def follow(self) -> None:
@@ -100,7 +101,7 @@ class Switches:
             return
         self.up_until[key] = at
         self._end_script(server, guest, at)
-        if switch is None or guest.switch_state not in LIVE:
+        if self.broken or switch is None or guest.switch_state not in LIVE:
             return
         gap_s = (at - kept.tick).total_seconds()
         boot = self.boot(key)

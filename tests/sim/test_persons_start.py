@@ -69,6 +69,17 @@ def test_what_a_person_started_is_left_to_them(end: str, way: str) -> None:
     assert lived >= len(WORLDS) * 2
 
 
+@pytest.mark.invariant(5)
+@pytest.mark.parametrize("world", list(WORLDS))
+@pytest.mark.parametrize(("end", "way"), sorted(QUICK))
+def test_all_but_the_switch_leave_a_quick_person_alone(end: str, way: str, world: str) -> None:
+    """A resume or an unpause is the only start that the log has of them; the switch, which cannot read it, is broken here."""
+    story = Story(end, world, "at once", lambda person: person.takes(way))
+    assert story.play()
+    story.world.switches.broken = True
+    keeps_its_own(story, f"{end}, {way}, {world}")
+
+
 @pytest.mark.invariant(4, 5)
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("end", ENDS)
