@@ -134,7 +134,7 @@ def test_wherever_the_driver_slept_it_leaves_alone_in_the_morning_what_a_person_
     """Off by its own end, by its switch or never started: then theirs. The lease ends in that night."""
     taken = 0
     for place in places(world):
-        if place.kind != kind or is_known(place):
+        if place.kind != kind or is_known(place) or (kind, place.how) == ("cloud", "lost"):
             continue
         night = Night(place, lease_s=SHORT_S, after_s=3 * 3600.0, **WORLDS[world])
         if night.play():
