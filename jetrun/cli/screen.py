@@ -40,6 +40,8 @@ _SENTENCES = {
     "instance.created": "instance {instance_id} created",
     "instance.up": "instance is ACTIVE",
     "instance.reached": "connected to {host} as {user} (host key: {host_key})",
+    "switch.not_disarmed": "the switch on the instance could not be disarmed ({what}): it may still power it off",
+    "receipt.too_old": "this machine slept after the proof: looking again",
     "switch.armed": "dead-man's switch armed and read back: powers off by {deadline_at} at the latest",
     "self_shelve.armed": "the switch can have the instance shelved (credential {id}, until {expires_at}); {risk}",
     "self_shelve.unavailable": "the switch cannot have the instance shelved: {what}; {instead}",

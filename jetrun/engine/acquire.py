@@ -35,6 +35,7 @@ def acquire(context: RunContext) -> None:
         context.check()
         claims.grant(context)
     adopted, starts = _bring_up(context)
+    context.ours_at = context.last_seen.at if context.last_seen is not None else None
     context.record(Kind.UP, adopted=adopted, request_ids=list(starts))
     context.screen.event("instance.up", adopted=adopted, instance_id=context.instance)
     _mirror(context)
@@ -89,6 +90,7 @@ def _bring_up(context: RunContext) -> tuple[bool, tuple[RequestId, ...]]:
                 context.pause(after_s)
                 evidence = look(context, evidence)
             case Send(action=action):
+                claims.refuse_if_past(context)
                 evidence = sent(context, evidence, action)
             case wake.Up(adopted=adopted):
                 start = newest(evidence.log or (), STARTING_ACTIONS)

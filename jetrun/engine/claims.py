@@ -99,7 +99,7 @@ def grant(context: RunContext) -> None:
         )
     held = _held(context, port)
     mine = own_lease(context)
-    _refuse_if_past(context, mine)
+    refuse_if_past(context, mine)
     # A run that was opened again, to collect, has no lease: what it left on the port is as over as anybody's.
     if mine is not None and held is not None and held.run == context.run and held.state is not LeaseState.REAPING:
         context.record(Kind.LEASE_GRANTED, port_id=port.port_id, **lease_dict(held))
@@ -118,16 +118,20 @@ def lease_port(context: RunContext) -> LeasePort | None:
     return context.cloud.read_port(made["port_id"]) if made is not None else context.cloud.lease_port(context.instance)
 
 
-def _refuse_if_past(context: RunContext, lease: Lease | None) -> None:
-    """Nothing is started any more under a lease whose time is over, in a run that is continued late.
+def refuse_if_past(context: RunContext, lease: Lease | None = None) -> None:
+    """Nothing is started any more under a lease whose time is over, in a run that is continued late, or whose machine slept.
+
+    Args:
+        lease: by default the run's own, as this process knows it.
 
     Raises:
         InstanceNotStarted: it is over.
     """
+    lease = lease or own_lease(context)
     if lease is not None and context.cloud_now() >= lease.until_at:
         raise InstanceNotStarted(
             code="lease-expired",
-            what=f"the run's lease ended at {lease.until_at:%Y-%m-%d %H:%MZ}, before its instance was up",
+            what=f"the run's lease ended at {lease.until_at:%Y-%m-%d %H:%MZ}, before what it was for was begun",
             next=f"jetrun show {context.run}",
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from jetrun.cloud.interface import Address, command
-from jetrun.engine import self_shelve
+from jetrun.engine import continuing, self_shelve
 from jetrun.engine.context import RunContext
 from jetrun.errors import CloudError, InstanceInUse, InstanceNotStarted, RemoteError, RemoteRefused, UsageError
 from jetrun.guarantee.lifecycle import Kind
@@ -53,11 +53,18 @@ def connect(context: RunContext) -> None:
     arm(context, facts)
 
 
-def reach(context: RunContext, *, within_s: float) -> tuple[Target, str]:
+def reach(
+    context: RunContext, *, within_s: float, interruptible: bool = True, theirs: bool = False
+) -> tuple[Target, str]:
     """An SSH connection: (where to, how its host key was trusted). Tries every address again until the time is up.
+
+    Args:
+        interruptible: otherwise a run that was asked to end, or is, is connected all the same: to stop its script, or to collect.
+        theirs: it is known that a person has it.
 
     Raises:
         InstanceNotStarted: none in time (names the security group where that is why), or the instance is off.
+        InstanceInUse: a person, or another run, has the instance by now.
         Interrupted: somebody asked the run to end.
     """
     began = context.clock.monotonic()
@@ -78,7 +85,7 @@ def reach(context: RunContext, *, within_s: float) -> tuple[Target, str]:
             keys = _console_keys(context)
         hosts = [context.job.ssh.host] if context.job.ssh.host else [one.ip for one in addresses]
         for host in hosts:
-            context.check()
+            context.pause(0.0, interruptible=interruptible)
             target = _target(context, host, keys)
             try:
                 trusted = context.remote.connect(target, within_s=ATTEMPT_S)
@@ -95,29 +102,31 @@ def reach(context: RunContext, *, within_s: float) -> tuple[Target, str]:
                     seen = context.clock.monotonic()
                     refuse_if_off(context, error)
             else:
+                if not theirs:
+                    continuing.look_again(context)
                 return target, trusted.host_key_trust
         if context.clock.monotonic() - began >= within_s:
             raise _unreachable(context, hosts, last)
         if isinstance(last, RemoteRefused):
             # OpenSSH 9.8 shuts out whoever is refused too often: a penalty of 5 s each, enforced from 15 s on (PerSourcePenalties).
             pause_s = context.bounds.poll_last_s
-        context.pause(pause_s)
+        context.pause(pause_s, interruptible=interruptible)
         longest_s = max(NO_ANSWER_PAUSE_S, NO_ANSWER_PART * (context.clock.monotonic() - began))
         pause_s = min(longest_s, context.bounds.poll_last_s, pause_s * 1.5)
 
 
-def reach_again(context: RunContext, *, within_s: float) -> None:
+def reach_again(context: RunContext, *, within_s: float, interruptible: bool = True) -> None:
     """A new connection after a broken one; slower each time when connections break as soon as they stand.
 
     Raises:
-        InstanceNotStarted: none in time.
+        InstanceNotStarted, InstanceInUse: as for ``reach``.
         Interrupted: somebody asked the run to end.
     """
     now = context.clock.monotonic()
     steady = now - context.reached_at >= STEADY_S
     context.reconnect_pause_s = 0.0 if steady else min(STEADY_S, max(0.5, context.reconnect_pause_s * 2))
-    context.pause(context.reconnect_pause_s)
-    reach(context, within_s=within_s)
+    context.pause(context.reconnect_pause_s, interruptible=interruptible)
+    reach(context, within_s=within_s, interruptible=interruptible)
     context.reached_at = context.clock.monotonic()
 
 

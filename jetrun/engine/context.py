@@ -101,7 +101,7 @@ class RunContext:
         owner: user@host, for the lease. identities: private keys to try.
         public_key: of jetrun's own key pair, for instances that it launches. secrets: environment of the script.
         tell: takes the run's document: queues and sends the mail, and adds its state to the document.
-        last_seen: the newest observation, for messages.
+        last_seen: the newest observation, for messages. ours_at: when this process last saw that the instance is the run's.
         lease_written_at: when this process wrote its lease (monotonic).
         reached_at, reconnect_pause_s: when SSH last stood anew (monotonic), and how long to wait before the next time.
         guard: the run's guardian. is_guarded: it stands, as far as this process knows.
@@ -131,6 +131,7 @@ class RunContext:
     guard: Guard = field(default_factory=Unguarded)
     is_guarded: bool = False
     last_seen: Observation | None = None
+    ours_at: datetime | None = None
     journal_lost: str = ""
     clock_skew_s: float = 0.0
     reached_at: float = float("-inf")
@@ -198,19 +199,23 @@ class RunContext:
         if self.interrupts.cause and not self.state.stop_cause:
             self.record(Kind.STOP_ASKED, cause=self.interrupts.cause)
 
-    def pause(self, seconds: float) -> None:
+    def pause(self, seconds: float, *, interruptible: bool = True) -> None:
         """Wait in pieces, so that a signal is seen within 0.2 s.
+
+        Args:
+            interruptible: otherwise a signal is only noted, because what goes on is a part of the end.
 
         Raises:
             Interrupted: somebody asked the run to end.
         """
+        seen = self.check if interruptible else self.note_interrupt
         left = seconds
         while left > 0:
-            self.check()
+            seen()
             piece = min(left, 0.2)
             self.clock.sleep(piece)
             left -= piece
-        self.check()
+        seen()
 
     def trouble(self, error: JetrunError) -> None:
         """Write down the first error of the run, with the exit code that it leads to."""

@@ -1,20 +1,28 @@
-"""What a process does that continues a run, before it touches the instance: see that the instance is still the run's.
+"""What a process does that continues a run, or wakes from a sleep, before it touches the instance: see that it is still the run's.
 
-Between two processes of one run anything may have happened: a reaper ended it, the switch fired, a person started the
-instance for themselves, or another run has taken it (invariants 2 and 5).
+Between two processes of one run, or in a night that the machine slept through, anything may have happened: a reaper ended it, the
+switch fired, a person started the instance for themselves, or another run has taken it (invariants 2 and 5).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from jetrun.cloud.interface import LeasePort
 from jetrun.engine import claims
 from jetrun.engine.context import RunContext
 from jetrun.engine.requests import patiently
 from jetrun.errors import CloudError, CloudTransient, InstanceInUse, JetrunError
 from jetrun.guarantee.lifecycle import Kind, Phase, next_phase
+from jetrun.guarantee.power import InstanceAction
 from jetrun.guarantee.requests import somebody_elses_start
 
 TOUCHING = frozenset({Phase.CONNECT, Phase.STAGE_IN, Phase.EXECUTE, Phase.STAGE_OUT})
 """Phases that act on an instance that an earlier process has brought up. ``acquire`` and the ladder look for themselves."""
+
+
+OURS_S = 60.0
+"""How long a look at whose the instance is holds for a new connection."""
 
 
 def check_still_ours(context: RunContext) -> None:
@@ -36,6 +44,23 @@ def check_still_ours(context: RunContext) -> None:
         raise
 
 
+def look_again(context: RunContext) -> None:
+    """The same at a new connection, where the last look is a while ago: as connections break when a machine sleeps.
+
+    A cloud that does not answer keeps nobody from an instance that was the run's own a moment before the connection broke.
+
+    Raises:
+        InstanceInUse: as above.
+        Interrupted: somebody asked the run to end.
+    """
+    if context.ours_at is not None and abs((context.clock.now() - context.ours_at).total_seconds()) < OURS_S:
+        return
+    try:
+        _judge(context, context.cloud.actions(context.instance), claims.lease_port(context))
+    except CloudError as error:
+        context.screen.event("instance.not_observed", what=error.what)
+
+
 def _check(context: RunContext) -> None:
     """One answer of the cloud, however long it takes.
 
@@ -52,6 +77,15 @@ def _check(context: RunContext) -> None:
                 raise
             context.screen.event("instance.not_observed", what=error.what)
         context.pause(context.bounds.poll_last_s)
+    _judge(context, log, port)
+
+
+def _judge(context: RunContext, log: Sequence[InstanceAction], port: LeasePort | None) -> None:
+    """Whether the log and the port say that it is still the run's.
+
+    Raises:
+        InstanceInUse: they do not.
+    """
     if port is not None:
         claims.refuse_others(context, port)
     start = somebody_elses_start(log, known=context.state.known, project_id=context.state.project_id)
@@ -65,3 +99,4 @@ def _check(context: RunContext) -> None:
             state=context.describe_state(),
             next=f"jetrun collect {context.run}   (when it is free again)",
         )
+    context.ours_at = context.clock.now()

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from jetrun.engine import connect
+from jetrun.engine import claims, connect
 from jetrun.engine.context import Interrupted, RunContext
 from jetrun.errors import InstanceNotStarted, RemoteCommandFailed, RemoteUnreachable
 from jetrun.guarantee.lifecycle import Kind, Record, apply
@@ -57,6 +57,7 @@ def _started(context: RunContext) -> ScriptReading:
     command = list(job.command) if job.command else [f"../script/{Path(job.script or '').name}"]
     spec = ScriptSpec(command=command, env={**job.env, **context.secrets})
     if not context.state.script_intended:
+        claims.refuse_if_past(context)
         context.record(Kind.SCRIPT_INTENDED)
     until = context.clock.monotonic() + context.bounds.ssh_s
     while True:
@@ -91,6 +92,8 @@ class _Following:
         self._refilled = context.clock.monotonic()
         self._log_lost = False
         self._stop_until: float | None = None
+        self._cause = ""
+        self._said_stop = False
         self._cut_off = False
 
     def close(self) -> None:
@@ -110,12 +113,14 @@ class _Following:
                     return
                 context.note_interrupt()
                 cause = context.state.stop_cause or ("timeout" if self._time_left_s() <= 0 else "")
-                if cause:
+                if cause and not self._has_ended_by_itself(cause):
                     self._stop(cause)
                     return
-                self._step()
+                if not cause:
+                    self._step()
             except RemoteUnreachable as error:
                 if self._stop_until is not None and context.clock.monotonic() >= self._stop_until:
+                    self._say_stop(self._cause)
                     # It cannot be told to stop; bringing the instance down stops it all the same.
                     _ended(context, ScriptReading(state=ScriptState.RUNNING), stopped=context.state.stop_cause)
                     return
@@ -202,16 +207,32 @@ class _Following:
         began_at = datetime.fromisoformat((context.state.script or {})["started_at"]).astimezone(UTC)
         return min(left_s, job.timeout_s - (now_at - began_at).total_seconds())
 
-    def _stop(self, cause: str) -> None:
-        """TERM, the grace, KILL: each step said; then what the exit file says."""
+    def _has_ended_by_itself(self, cause: str) -> bool:
+        """Whether the script ended before its time was up: its end may have been slept through together with its limit."""
         context = self._context
-        if not context.state.stop_cause:
-            context.record(Kind.STOP_ASKED, cause=cause)
         if self._stop_until is None:
             left_s = (context.deadline_at() - context.clock.now()).total_seconds() - context.job.shutdown_s
             within_s = min(context.bounds.ssh_s, max(0.0, left_s))
             self._stop_until = context.clock.monotonic() + context.job.grace_s + within_s
+            self._cause = cause
+        if cause != "timeout" or context.state.stop_cause:
+            return False
+        self._reading = context.remote.read_script()
+        return self._reading.state is not ScriptState.RUNNING
+
+    def _say_stop(self, cause: str) -> None:
+        """That the script is stopped, and why; once."""
+        context = self._context
+        if not context.state.stop_cause:
+            context.record(Kind.STOP_ASKED, cause=cause)
+        if not self._said_stop:
+            self._said_stop = True
             context.screen.event("script.stop_asked", cause=cause, grace_s=context.job.grace_s)
+
+    def _stop(self, cause: str) -> None:
+        """TERM, the grace, KILL: each step said; then what the exit file says."""
+        context = self._context
+        self._say_stop(cause)
         for number, wait_s in ((signal.SIGTERM, context.job.grace_s), (signal.SIGKILL, 10.0)):
             try:
                 context.remote.signal_script(number)
@@ -253,7 +274,11 @@ class _Following:
         connect.refuse_if_off(context, error)
         until_s = self._time_left_s() if self._stop_until is None else self._stop_until - context.clock.monotonic()
         try:
-            connect.reach_again(context, within_s=min(context.bounds.ssh_s, max(0.0, until_s)))
+            connect.reach_again(
+                context,
+                within_s=min(context.bounds.ssh_s, max(0.0, until_s)),
+                interruptible=self._stop_until is None,
+            )
         except InstanceNotStarted:
             return
         except Interrupted:

@@ -40,6 +40,7 @@ def create(context: RunContext) -> None:
     if not context.state.create_intended:
         context.record(Kind.CREATE_INTENDED, port_id=port.port_id, flavor=plan.flavor, vcpus=plan.vcpus)
         try:
+            _refuse_late(context)
             instance, request = context.cloud.create(plan, port.port_id)
         except (CloudPermanent, CloudTransient) as error:
             context.record(Kind.CREATE_REFUSED, what=error.what, status=error.status)
@@ -63,6 +64,18 @@ def create(context: RunContext) -> None:
             next=f"{command(context.cloud_name)} server list --tags jetrun-run-{context.run}",
         )
     _created(context, found.id, None, plan.flavor, plan.vcpus)
+
+
+def _refuse_late(context: RunContext) -> None:
+    """Nothing is made any more once the lease is over, which a sleep of this machine can bring about at any line.
+
+    Raises:
+        CloudTransient: it is over; nothing was sent.
+    """
+    try:
+        claims.refuse_if_past(context)
+    except InstanceNotStarted as error:
+        raise CloudTransient(code=error.code, what=error.what, next=error.next) from error
 
 
 def _first_boot(context: RunContext) -> str:

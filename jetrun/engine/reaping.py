@@ -16,13 +16,13 @@ from jetrun.cloud.interface import Cloud, LeasePort
 from jetrun.engine import lease_changes
 from jetrun.engine.clock import Clock
 from jetrun.engine.context import CloudProfile, Screen
-from jetrun.engine.requests import observed, outcome_of
+from jetrun.engine.requests import observed, outcome_of, refuse_if_stale
 from jetrun.errors import CloudError
 from jetrun.guarantee import ladder
 from jetrun.guarantee.evidence import Evidence, replied
 from jetrun.guarantee.lease import Lease, LeaseState, from_text, to_text
 from jetrun.guarantee.lifecycle import RunState
-from jetrun.guarantee.power import Action, Disposition, InstanceAction, InstanceId, RequestId
+from jetrun.guarantee.power import Action, Disposition, InstanceAction, InstanceId, Observation, RequestId
 from jetrun.guarantee.receipt import Receipt
 from jetrun.guarantee.requests import Outcome, Sent, known_without_journal
 
@@ -203,15 +203,16 @@ class Expired:
                     self._clock.sleep(after_s)
                     evidence, _ = observed(self._cloud, self._clock, self._screen, self._instance, evidence)
                 case ladder.Send(action=action):
-                    evidence = replied(evidence, self._send(action))
+                    evidence = replied(evidence, self._send(action, evidence.latest))
                 case ladder.Verified() | ladder.NotVerified():
                     return evidence, step
 
-    def _send(self, action: Action) -> Sent:
+    def _send(self, action: Action, read: Observation | None) -> Sent:
         """One request and its outcome."""
         at = self._clock.now()
         request_id = None
         try:
+            refuse_if_stale(self._clock, read, self._profile.bounds)
             request_id = self._cloud.request(self._instance, action)
             outcome = Outcome.ACCEPTED
         except CloudError as error:

@@ -9,6 +9,7 @@ from jetrun.cloud.interface import Cloud
 from jetrun.engine.clock import Clock
 from jetrun.engine.context import RunContext, Screen
 from jetrun.errors import CloudAmbiguous, CloudError, CloudPermanent, CloudTransient
+from jetrun.guarantee.constants import Bounds
 from jetrun.guarantee.evidence import Evidence, details_wanted, replied, saw, unread
 from jetrun.guarantee.lifecycle import Kind
 from jetrun.guarantee.power import ABSENT, Action, InstanceAction, InstanceId, Observation
@@ -16,20 +17,21 @@ from jetrun.guarantee.requests import Outcome, Sent
 
 T = TypeVar("T")
 
-STALE_AFTER_CALLS = 4
-"""A look is four calls at most; an answer older than all their time limits together comes from before a sleep."""
-
-
 READ_TRIES = 3
 """How often a read is made before a run is refused for want of an answer."""
 
 
-def send(context: RunContext, action: Action) -> Sent:
-    """Send one request about the instance and say what came of it. Intent is in the journal before (invariant 1)."""
+def send(context: RunContext, action: Action, read: Observation | None) -> Sent:
+    """Send one request about the instance and say what came of it. Intent is in the journal before (invariant 1).
+
+    Args:
+        read: what the decision rests on. Where that has become old meanwhile, nothing is sent: somebody may have the instance now.
+    """
     at = context.clock.now()
     context.record(Kind.REQUEST_INTENDED, action=action.value, at=at.isoformat())
     request_id = None
     try:
+        refuse_if_stale(context.clock, read, context.bounds)
         request_id = context.cloud.request(context.instance, action)
         outcome = Outcome.ACCEPTED
     except CloudError as error:
@@ -42,6 +44,20 @@ def send(context: RunContext, action: Action) -> Sent:
     )
     context.screen.event(f"instance.{action.value}_requested", outcome=outcome.value, request_id=request_id)
     return context.state.sent[-1]
+
+
+def refuse_if_stale(clock: Clock, read: Observation | None, bounds: Bounds) -> None:
+    """Nothing is asked for on what was read before a sleep of this machine.
+
+    Raises:
+        CloudTransient: it is too old; look again.
+    """
+    if read is not None and (clock.now() - read.at).total_seconds() > bounds.stale_s:
+        raise CloudTransient(
+            code="read-too-old",
+            what=f"not sent: it was decided on what was read at {read.at:%H:%M:%SZ}, before this machine slept",
+            next="nothing: it is read and decided anew",
+        )
 
 
 def patiently(context: RunContext, read: Callable[[], T]) -> T:
@@ -101,7 +117,7 @@ def observed(
     except CloudError as error:
         screen.event("instance.not_observed", what=error.what, status=error.status)
         return unread(evidence, clock.now(), unauthorized=error.status == 401), None
-    if (clock.now() - read.at).total_seconds() > STALE_AFTER_CALLS * evidence.bounds.api_timeout_s:
+    if (clock.now() - read.at).total_seconds() > evidence.bounds.stale_s:
         # The machine slept while the answer was on its way: it tells of a time long past.
         return unread(evidence, clock.now()), None
     screen.event(
@@ -116,4 +132,4 @@ def observed(
 
 def sent(context: RunContext, evidence: Evidence, action: Action) -> Evidence:
     """Send *action* and add its outcome to the evidence."""
-    return replied(evidence, send(context, action))
+    return replied(evidence, send(context, action, evidence.latest))

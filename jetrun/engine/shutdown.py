@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
-from jetrun.engine import launch, lease_changes, self_shelve
+from jetrun.engine import connect, launch, lease_changes, self_shelve
 from jetrun.engine.context import RunContext
 from jetrun.engine.requests import look, sent
-from jetrun.errors import CloudError, RemoteError
+from jetrun.errors import CloudError, JetrunError, RemoteError
 from jetrun.guarantee import ladder
 from jetrun.guarantee.evidence import Evidence
 from jetrun.guarantee.lifecycle import Kind
@@ -22,6 +22,8 @@ from jetrun.guarantee.power import ABSENT, Action, Disposition, RequestId
 from jetrun.guarantee.receipt import Receipt
 from jetrun.guarantee.requests import Outcome
 
+DISARM_S = 10.0
+"""For a connection to an instance that a person has started, to take this run's switch from it."""
 PIECE_S = 0.5
 """Longest single sleep, so that a second Ctrl-C is answered at once."""
 
@@ -42,15 +44,49 @@ def shut_down(context: RunContext) -> None:
         context.screen.event("shutdown.unverified", reason=ladder.Reason.SOMEBODY_ELSES.value, request_id=None)
         _write(context, _unproven(context, ladder.Reason.SOMEBODY_ELSES, began_at=context.clock.now()))
         return
-    receipt = _climb(context, disposition)
-    notes = (*receipt.notes, *_fallback_notes(context, disposition))
-    if receipt.verified:
-        notes = (*notes, *_remove_leftovers(context, gone=receipt.status == ABSENT))
-    _write(context, replace(receipt, notes=notes))
-    if receipt.verified:
+    receipt = _proven(context, disposition)
+    theirs = receipt.reason == ladder.Reason.SOMEBODY_ELSES
+    if theirs:
+        _disarm(context)
+    if receipt.verified or theirs:
         lease_changes.end(context)
-        # An instance that is not proven down may still shelve itself.
+        # An instance that is not proven down may still shelve itself; a person's must not.
         self_shelve.end(context)
+
+
+def _proven(context: RunContext, disposition: Disposition) -> Receipt:
+    """The receipt, written down; climbed for once more where this machine slept between the proof and that."""
+    left: tuple[str, ...] | None = None
+    while True:
+        receipt = _climb(context, disposition)
+        if receipt.verified and left is None:
+            left = _remove_leftovers(context, gone=receipt.status == ABSENT)
+        notes = (*receipt.notes, *_fallback_notes(context, disposition), *(left or ()))
+        receipt = replace(receipt, notes=notes)
+        if not _is_old(context, receipt):
+            _write(context, receipt)
+            # Writing is a disk's time, too.
+            if not _is_old(context, receipt):
+                return receipt
+        context.screen.event("receipt.too_old", verified_at=str(receipt.verified_at))
+
+
+def _is_old(context: RunContext, receipt: Receipt) -> bool:
+    """Whether the proof is of another time: a person may have started the instance since."""
+    at = receipt.verified_at
+    return at is not None and (context.clock.now() - at).total_seconds() > context.bounds.stale_s
+
+
+def _disarm(context: RunContext) -> None:
+    """A person has the instance: this run's switch must not take it from them. Never raises, tried once, ``DISARM_S`` long."""
+    if not (context.state.switch or {}).get("armed"):
+        return
+    try:
+        connect.reach(context, within_s=DISARM_S, interruptible=False, theirs=True)
+        context.remote.disarm_switch()
+        context.remote.close()
+    except JetrunError as error:
+        context.screen.event("switch.not_disarmed", what=error.what)
 
 
 def give_up(context: RunContext) -> None:

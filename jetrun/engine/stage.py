@@ -155,16 +155,12 @@ def _transfer(
             return reading
         context.screen.event("transfer.broken", what=what, failure=reading.failure)
         try:
-            connect.reach_again(context, within_s=min(left_s, context.bounds.ssh_s))
+            connect.reach_again(context, within_s=min(left_s, context.bounds.ssh_s), interruptible=interruptible)
         except InstanceNotStarted as error:
             if not interruptible:
                 # What cannot be reached for the log cannot be reached for the outputs either.
                 raise
             return TransferReading(state=TransferState.FAILED, failure=error.what)
-        except Interrupted:
-            if interruptible:
-                raise
-            return reading
 
 
 def _watch(context: RunContext, what: str, transfer: Transfer, until: float, *, interruptible: bool) -> TransferReading:

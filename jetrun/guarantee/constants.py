@@ -70,6 +70,14 @@ class Bounds:
     poll_first_s: float = 0.5
     poll_last_s: float = 5.0
 
+    @property
+    def stale_s(self) -> float:
+        """What was read longer ago than this is not acted on, and proves nothing: this machine slept since.
+
+        A look is four calls at most, so no answer is older than all their time limits together while it is awake.
+        """
+        return 4 * self.api_timeout_s + self.verify_gap_s
+
     def __post_init__(self) -> None:
         """Refuse bounds that would make a proof of one read.
 

@@ -70,10 +70,6 @@ class Evidence:
 
 def saw(evidence: Evidence, read: Observation, log: tuple[InstanceAction, ...] | None) -> Evidence:
     """*evidence* after a successful read (and of the log, where it was asked for)."""
-    first = evidence.proof[0] if evidence.proof else None
-    proof: tuple[Observation, ...] = ()
-    if counts(evidence, read):
-        proof = (read,) if first is None or read.at < first.at else (first, read)
     busy = read.task_state is not None
     adopted = frozenset(
         entry.request_id
@@ -86,7 +82,7 @@ def saw(evidence: Evidence, read: Observation, log: tuple[InstanceAction, ...] |
         evidence,
         latest=read,
         log=log,
-        proof=proof,
+        proof=_proof(evidence, read),
         busy_since=(evidence.busy_since if _was_busy(evidence) else read.at) if busy else evidence.busy_since,
         busy_last=read.at if busy else evidence.busy_last,
         blind_since=None,
@@ -98,6 +94,19 @@ def saw(evidence: Evidence, read: Observation, log: tuple[InstanceAction, ...] |
         known=evidence.known | adopted,
         looks=evidence.looks + 1,
     )
+
+
+def _proof(evidence: Evidence, read: Observation) -> tuple[Observation, ...]:
+    """The proof with *read*: nothing, a first read, or the first and this one."""
+    if not counts(evidence, read):
+        return ()
+    if not evidence.proof:
+        return (read,)
+    first = evidence.proof[0]
+    # Older than any look, it is of before a sleep of this machine; gone and down are two proofs, not two halves of one.
+    fresh = 0 <= since(first.at, read.at) <= evidence.bounds.stale_s
+    alike = (first.status == ABSENT) == (read.status == ABSENT)
+    return (first, read) if fresh and alike else (read,)
 
 
 def unread(evidence: Evidence, now_at: datetime, *, unauthorized: bool = False) -> Evidence:

@@ -153,7 +153,7 @@ def _decide_busy(evidence: Evidence, read: Observation, now_at: datetime) -> Ste
         return Send(action=Action.DELETE)
     ours = next((sent for sent in reversed(evidence.sent) if sent.outcome in MAYBE), None)
     if ours is not None:
-        waited_s, bound_s = since(ours.at, now_at), _budget(evidence.bounds, ours.action)
+        waited_s, bound_s = since(ours.replied_at, now_at), _budget(evidence.bounds, ours.action)
     else:
         waited_s = since(evidence.busy_since or now_at, now_at)
         bound_s = evidence.bounds.build_s if read.status == "BUILD" else evidence.bounds.foreign_task_s
@@ -263,7 +263,7 @@ def _send(evidence: Evidence, action: Action, now_at: datetime) -> Step:
         if took_effect(sent):
             break
         # What an earlier process sent long ago does not use up this one's time.
-        refused_since = max(sent.at, evidence.began_at)
+        refused_since = max(sent.replied_at, evidence.began_at)
     if refused_since is not None and since(refused_since, now_at) >= evidence.bounds.foreign_task_s:
         unauthorized = evidence.sent[-1].outcome is Outcome.UNAUTHORIZED
         return NotVerified(reason=Reason.CREDENTIALS if unauthorized else Reason.REFUSED, request_id=_blamed(evidence))

@@ -15,6 +15,8 @@ ENDING_ACTIONS = frozenset(
 )
 """Actions in the log that bring an instance down. Source: Nova's instance_actions names."""
 
+CALL_S = 120.0
+"""How long one call lasts at most, connecting included, while this machine is awake."""
 ARRIVES_S = 180.0
 """How long after we gave up on its answer a request may still begin: as ``settle_s``."""
 FRESH_S = 60.0
@@ -107,7 +109,9 @@ def entry_of(sent: Sent, log: Sequence[InstanceAction], *, known: frozenset[Requ
     """
     if sent.request_id is not None:
         return next((entry for entry in log if entry.request_id == sent.request_id), None)
-    earliest, latest = sent.at - timedelta(seconds=SKEW_S), sent.replied_at + timedelta(seconds=ARRIVES_S + SKEW_S)
+    # A machine that slept meanwhile knows of its outcome hours later: that makes no hour of them the request's.
+    gave_up_at = min(sent.replied_at, sent.at + timedelta(seconds=CALL_S))
+    earliest, latest = sent.at - timedelta(seconds=SKEW_S), gave_up_at + timedelta(seconds=ARRIVES_S + SKEW_S)
     unknown = [
         entry
         for entry in log
@@ -128,7 +132,7 @@ def is_settled(
         with an entry whose events are not shown the task would be seen by now.
     """
     entry = entry_of(sent, log, known=known)
-    waited_s = (now_at - sent.at).total_seconds()
+    waited_s = (now_at - sent.replied_at).total_seconds()
     if entry is None or entry.finished is None:
         return (entry is not None and entry.failed) or waited_s >= settle_s
     return entry.failed or entry.finished

@@ -78,7 +78,7 @@ def decide(evidence: Evidence, now_at: datetime, *, take_over: bool, made: bool 
     if foreign is not None and (not take_over or evidence.sent):
         return Down(reason=NotUp.IN_USE, request_id=foreign.request_id)
     if read.task_state is not None:
-        first_at = evidence.sent[-1].at if ours else evidence.busy_since or now_at
+        first_at = evidence.sent[-1].replied_at if ours else evidence.busy_since or now_at
         bound_s = bounds.unshelve_s if ours else bounds.foreign_task_s
         late = since(first_at, now_at) >= bound_s
         return Down(reason=NotUp.STUCK, request_id=_blamed(evidence)) if late else Look(after_s=pause(evidence))
@@ -120,7 +120,7 @@ def _decide_low(evidence: Evidence, status: str, now_at: datetime) -> Waking:
     )
     if quiet_s < wait_s:
         return Look(after_s=pause(evidence))
-    if since(max(evidence.sent[0].at, evidence.began_at), now_at) >= bounds.unshelve_s:
+    if since(max(evidence.sent[0].replied_at, evidence.began_at), now_at) >= bounds.unshelve_s:
         unauthorized = last.outcome is Outcome.UNAUTHORIZED
         return Down(reason=NotUp.CREDENTIALS if unauthorized else NotUp.REFUSED, request_id=last.request_id)
     return Send(action=action)

@@ -129,7 +129,7 @@ class Story:
         self._dies()
         self.wait(LEASE_S + 180)
         self.turns.reap({})
-        assert [row["good"] for row in self.turns.rows] == [True]
+        assert [row.good for row in self.turns.rows] == [True]
         self.turns.rows.clear()
 
     def _dies(self) -> None:

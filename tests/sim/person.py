@@ -17,7 +17,8 @@ from world import QuietScreen
 
 from jetrun.engine import guardian
 from jetrun.engine.guarding import Guarded
-from jetrun.engine.reaper import reap_once
+from jetrun.engine.reaper import Sweep, reap_once
+from jetrun.engine.reaping import Reaped
 from jetrun.guarantee.lease import from_text
 from jetrun.guarantee.lifecycle import Kind
 from jetrun.testing.sim_cloud import SimCloud
@@ -92,7 +93,7 @@ class Turns:
     person: Person
     stranger_first: bool = False
     touched: list[str] = field(default_factory=list)
-    rows: list[dict[str, Any]] = field(default_factory=list)
+    rows: list[Reaped] = field(default_factory=list)
     told: int = 0
 
     def __post_init__(self) -> None:
@@ -142,7 +143,7 @@ class Turns:
     def reap(self, known: dict[str, Any]) -> None:
         world = self.world
         elsewhere = SimCloud(world.cloud_state, world.clock)
-        self.rows += reap_once(elsewhere, world.profile, world.clock, QuietScreen(), known=known, dry_run=False)
+        self.rows += reap_once(elsewhere, world.profile, world.clock, QuietScreen(), Sweep(known=known, expected={}))
 
     def leases(self) -> list[Any]:
         """The leases that stand on the cloud's ports."""

@@ -105,7 +105,8 @@ class Switches:
             return
         gap_s = (at - kept.tick).total_seconds()
         boot = self.boot(key)
-        if gap_s > switch.gap_s or (boot != kept.boot and guest.switch_state == "ending"):
+        over = guest.switch_state == "ending" or guest.ended is not None
+        if gap_s > switch.gap_s or (boot != kept.boot and over):
             guest.switch_state = "disarmed"
             return
         kept.tick, kept.boot = at, boot

@@ -30,7 +30,7 @@ HISTORIES = {
     "script, on": "armed",
     "script, on, on, on, on": "spent",
     "script, on, beat, on, on, on": "armed",
-    "script, off 5, on, on, on, on": "spent",
+    "script, off 5, on, on, on, on": "disarmed",
     "ending, script, suspended 5, on, on, on, on": "spent",
     "script, on, on, on, on, off 5, on": "spent",
     "to the deadline": "spent",

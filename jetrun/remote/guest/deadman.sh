@@ -214,6 +214,7 @@ do_tick() {
 	gap=$((now - tick))
 	if [ "$gap" -gt "$gap_s" ]; then retire "no tick for $gap s: the machine was off or suspended" && return; fi
 	if [ "$boot" != "$boot_now" ]; then
+		if [ -n "$folder" ] && [ -e "$folder/exit" ]; then retire "booted again after its script had ended" && return; fi
 		if [ "$state" = ending ]; then retire "booted again after the run's end" && return; fi
 		if [ "$state" = shelving ]; then retire "booted again after the cloud was asked to shelve it" && return; fi
 		spent_s=$gap

@@ -29,7 +29,8 @@ class Model:
         if self.state not in {"armed", "ending"}:
             return
         gap = self.now - self.tick_at
-        if self.cloned or gap > 600 or (self.booted and self.state == "ending"):
+        over = self.state == "ending" or self.exit_at is not None
+        if self.cloned or gap > 600 or (self.booted and over):
             self.state = "disarmed"
             return
         self.remaining -= max(gap, self.elapsed, 0) if self.booted else self.elapsed

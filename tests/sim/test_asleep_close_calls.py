@@ -1,4 +1,4 @@
-"""What jetrun does not do yet after a sleep of its machine (test_asleep.py): each an expected failure, with its cause and a mend."""
+"""After a sleep of the machine (test_asleep.py): what once was started, sent, said or left where it should not have been."""
 
 from __future__ import annotations
 
@@ -25,31 +25,17 @@ FIRST_READ = 7
 """Of the script's log, among the calls to the instance."""
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="between the lease and the start nothing looks whether the lease is over by now",
-)
 @pytest.mark.invariant(2)
 @pytest.mark.parametrize("world", list(WORLDS))
 def test_nothing_is_started_after_the_leases_deadline(world: str) -> None:
-    """Slept through between the lease and the start: the start that it then asks for has no right any more.
-
-    Mend: ``acquire._bring_up`` and ``launch.create`` refuse as ``claims.grant`` does (``_refuse_if_past``) before each request.
-    """
+    """Slept through between the lease and the start: the start that it then asks for has no right any more."""
     late = [place for place in waking_places(world) if slept(world, SHORT_S, place)[0].late]
     assert [place for place in late if place.point != Kind.REQUEST_INTENDED.value] == [], "the rest was on its way"
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="no phase looks whether the lease is over before it goes on"
-)
 @pytest.mark.parametrize("world", ["shelve", "stop"])
 def test_no_script_is_started_after_the_leases_deadline(world: str) -> None:
-    """The instance is up, the lease is over: its script is started all the same, and stopped at once.
-
-    Mend: ``execute`` (better: ``connect``, too) looks at ``deadline_at`` before it begins.
-    """
+    """The instance is up, the lease is over: its script is started all the same, and stopped at once."""
     started = []
     for place in waking_places(world):
         play, _ = slept(world, SHORT_S, place)
@@ -59,9 +45,6 @@ def test_no_script_is_started_after_the_leases_deadline(world: str) -> None:
     assert started == []
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="waits are counted from when a request was intended, not from its answer"
-)
 @pytest.mark.parametrize(
     ("world", "point", "how"),
     [
@@ -73,38 +56,25 @@ def test_no_script_is_started_after_the_leases_deadline(world: str) -> None:
     ],
 )
 def test_a_request_that_slept_on_its_way_has_its_time_all_the_same(world: str, point: str, how: str) -> None:
-    """It is accepted in the morning, and given up a second later as eight hours old: 119, or 120 for a start, for nothing.
-
-    Mend: ``ladder._decide_busy``, ``ladder._send`` and ``wake.decide`` count from ``replied_at``.
-    """
+    """It is accepted in the morning, and given up a second later as eight hours old: 119, or 120 for a start, for nothing."""
     (place,) = at_points(world, point, how=how)
     play, code = slept(world, LONG_S, place)
     assert code == 0, play.describe(code)
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="between the proof and the receipt nobody looks at the clock"
-)
 @pytest.mark.invariant(3)
 @pytest.mark.parametrize(("world", "points"), [("shelve", {"receipt.written"}), ("delete", UNWRITTEN)])
 def test_a_receipt_is_not_written_over_a_sleep(world: str, points: set[str]) -> None:
-    """*Verified* is written and told in the morning by what was read in the evening; a person may have started it meanwhile.
-
-    Mend: ``shutdown.shut_down`` climbs again where its proof is older than ``STALE_AFTER_CALLS`` calls when it is written.
-    """
+    """*Verified* is written and told in the morning by what was read in the evening; a person may have started it meanwhile."""
     for place in at_points(world, *points):
         play, _ = slept(world, LONG_S, place)
         assert said_late(play)[-1] >= (play.nap.woke_at or play.clock.now()) - MILLISECOND, play.describe(0)
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="the first read of a proof may be of any age")
 @pytest.mark.invariant(3)
 @pytest.mark.parametrize("world", list(WORLDS))
 def test_both_reads_of_a_receipt_are_from_after_the_sleep(world: str) -> None:
-    """Asleep in the five seconds between the two: one read of the morning and one of the evening are not two fresh ones.
-
-    Mend: ``evidence.saw`` begins the proof anew where its first read is older than a bound, such as ``task_seen_s``.
-    """
+    """Asleep in the five seconds between the two: one read of the morning and one of the evening are not two fresh ones."""
     for place in at_points(world, "sleep"):
         if place.phase == Phase.SHUTDOWN.value:
             play, _ = slept(world, LONG_S, place)
@@ -125,23 +95,15 @@ def woken_past_the_limit(world: str) -> tuple[SleepyWorld, int]:
     return play, code
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="the time limit is judged before the script is looked at")
 @pytest.mark.parametrize("world", list(WORLDS))
 def test_a_script_that_ended_in_time_is_not_called_timed_out(world: str) -> None:
-    """It ended with 0; 124 is what is said.
-
-    Mend: ``execute._Following.to_the_end`` reads the script once more before it stops it for its time.
-    """
+    """It ended with 0; 124 is what is said."""
     play, code = woken_past_the_limit(world)
     assert code == 0, play.describe(code)
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="once asked to end, no connection is made any more")
 @pytest.mark.parametrize("world", list(WORLDS))
 def test_results_are_fetched_over_a_new_connection_though_the_run_was_asked_to_end(world: str) -> None:
-    """The instance is up and reachable, and is brought down with the results on it; so after a Ctrl-C in a tunnel, too.
-
-    Mend: ``connect.reach`` raises Interrupted for a stop that stands already; for ``stage_out`` it must only note it.
-    """
+    """The instance is up and reachable, and is brought down with the results on it; so after a Ctrl-C in a tunnel, too."""
     play, code = woken_past_the_limit(world)
     assert (play.state().outputs or {})["complete"], play.describe(code)

@@ -1,9 +1,8 @@
-"""What jetrun still does to an instance that a person started (test_persons_start.py): expected failures, with cause and mend."""
+"""What once was done to an instance that a person had started (test_persons_start.py), each case by its cause."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from ends import Story
@@ -16,10 +15,6 @@ from jetrun.guarantee.lifecycle import Kind, Phase
 
 DAWN_S, SOON_S = 3 * 3600.0, 900.0
 """When the person comes: once the switch has fired; while the instance may still be up."""
-
-
-def xfail(reason: str) -> Any:
-    return pytest.mark.xfail(strict=True, raises=AssertionError, reason=reason)
 
 
 def places_of(world: str, phase: Phase, *points: str, how: str = "") -> Iterator[Place]:
@@ -36,84 +31,58 @@ def taken(world: str, place: Place, *, lease_s: float = LONG_S, after_s: float =
     return night
 
 
-@xfail(
-    "the switch stays armed over a boot within ten minutes, or ending over a pause: it does not know that the run is over"
-)
 @pytest.mark.invariant(5)
 @pytest.mark.parametrize(("end", "way"), sorted(QUICK))
 def test_the_switch_of_a_run_that_is_over_never_fires_on_a_quick_person(end: str, way: str) -> None:
     """The instance was not reached at the end (or stuck), so its switch is armed; minutes later a person has it up again.
 
-    Half an hour after the script's end, or at the deadline, it is powered off under them. Mends: deadman.sh retires at a new boot
-    when the exit file is there (the script is over: this boot is not the middle of a run), and takes a resume for a gap as soon as
-    uptime and wall clock part; the driver, once it knows of somebody's start, disarms (``disarm_switch`` has no caller).
+    Half an hour after the script's end, or at the deadline, it is powered off under them.
     """
     lived_through(end, way, "at once", "stop")
 
 
-@xfail("the request goes out on what was read before the sleep")
 @pytest.mark.invariant(5)
 @pytest.mark.parametrize("how", ["before", "after"])
 @pytest.mark.parametrize("world", list(WORLDS))
 def test_a_shutdown_that_slept_looks_again_before_it_sends(world: str, how: str) -> None:
     """Between the decision and the request lies a record, which is a disk's time: in the morning a person's instance is shelved,
-    stopped, or deleted.
-
-    Mend: ``requests.send`` refuses (outcome BUSY, nothing sent) where the wall clock has moved on by more than a call's time limit
-    since the read that decided; the ladder then looks again. The same for a start.
-    """
+    stopped, or deleted."""
     for place in places_of(world, Phase.SHUTDOWN, Kind.REQUEST_INTENDED.value, how=how):
         night = taken(world, place)
         assert night.turns.touched == [], night.world.describe(-1)
 
 
-@xfail("an entry of the whole night counts as made by a request without an answer")
 @pytest.mark.invariant(5)
 @pytest.mark.parametrize(("world", "point"), [("shelve", "nova.unshelve"), ("stop", "nova.start")])
 def test_a_persons_start_of_the_night_is_not_taken_for_the_lost_one(world: str, point: str) -> None:
-    """The run's start never arrived, the person's did: the run works on their instance, and then brings it down.
-
-    Mend: ``requests.entry_of`` ends its window at ``sent.at`` + one call's time limit + ``ARRIVES_S``, not at ``replied_at`` + it.
-    """
+    """The run's start never arrived, the person's did: the run works on their instance, and then brings it down."""
     (place,) = places_of(world, Phase.ACQUIRE, point, how="cut")
     night = taken(world, place)
     assert night.turns.touched == [], night.world.describe(-1)
 
 
-@xfail("a process that wakes looks at nothing before it goes on: only a continued one does")
 @pytest.mark.invariant(5)
 @pytest.mark.parametrize("world", ["shelve", "stop"])
 def test_no_switch_is_armed_on_what_a_person_has(world: str) -> None:
-    """Asleep between start and switch; the person reboots it. In the morning it is armed, and fires at the deadline.
-
-    Mend: ``continuing.check_still_ours`` before ``connect`` and at each new connection; the ladder's *somebody's* disarms.
-    """
+    """Asleep between start and switch; the person reboots it. In the morning it is armed, and fires at the deadline."""
     for place in places_of(world, Phase.ACQUIRE, Kind.UP.value):
         night = taken(world, place)
         keeps_its_own(night, str(place))
 
 
-@xfail("a process that wakes looks at nothing before it goes on: only a continued one does")
 @pytest.mark.invariant(5)
 @pytest.mark.parametrize("world", ["shelve", "stop"])
 def test_no_script_is_started_on_what_a_person_has(world: str) -> None:
-    """Off by its switch at the deadline, started by a person: in the morning the run stages in and starts its script there.
-
-    Mend: as above, and the lease's deadline looked at as well.
-    """
+    """Off by its switch at the deadline, started by a person: in the morning the run stages in and starts its script there."""
     for place in places_of(world, Phase.STAGE_IN):
         night = taken(world, place, lease_s=SHORT_S)
         assert not night.script_was_started_on_theirs(), night.world.describe(-1)
 
 
-@xfail("by design a quick reboot leaves the switch armed; that the script is over is not looked at")
 @pytest.mark.invariant(5)
 @pytest.mark.parametrize("world", ["shelve", "stop"])
 def test_who_reboots_it_after_the_script_and_before_the_switch_fires_keeps_it(world: str) -> None:
-    """The driver is asleep, the script over, the lease alive, the instance still up: then rebooted by a person, and powered off.
-
-    Mend, if it is to be one: the exit file at a new boot retires the switch, as above.
-    """
+    """The driver is asleep, the script over, the lease alive, the instance still up: then rebooted by a person, and powered off."""
     for place in places_of(world, Phase.EXECUTE, Kind.SCRIPT_STARTED.value):
         night = taken(world, place, after_s=SOON_S)
         assert night.way == "reboot"
