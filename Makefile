@@ -7,7 +7,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PIP_ROOT_USER_ACTION = ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test sim-long check format bench clean system openstack-up openstack-down openstack-status test-openstack bench-openstack
+.PHONY: help demo test sim-long check format bench clean system openstack-up openstack-down openstack-status test-openstack openstack-long kills bench-openstack
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,12 @@ openstack-status: ## what of it runs
 
 test-openstack: openstack-up ## the tests that need it: contract, whole jobs on virtual machines, faults; ARGS="-k name" for some
 	@.ci/test-openstack $(ARGS)
+
+openstack-long: openstack-up ## twenty processes killed at moments drawn by lot, on virtual machines (half an hour); SEED=7 for others
+	@JETRUN_REAL_KILLS=20 JETRUN_SEED=$(or $(SEED),1) .ci/test-openstack -k whoever_is_killed
+
+kills: .venv/tools.made ## two hundred processes killed at random on the embedded cloud, and the table of who ended what; SEED=7 for others
+	@$(BIN)/python tests/e2e/kills.py --kills 200 --seed $(or $(SEED),1)
 
 bench-openstack: openstack-up ## what jetrun itself costs there, beside a careful script; ARGS="--rounds 3"
 	@tests/openstack/enter $(BIN)/python benchmarks/real.py $(ARGS)

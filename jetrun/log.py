@@ -24,7 +24,7 @@ WARNING = frozenset(
     {
         "connection.lost", "heartbeat.missed", "instance.not_observed", "instance.request_refused", "instance.create_unanswered",
         "port.create_unanswered", "lease.not_marked", "lease.not_ended", "lease.not_mirrored", "leftover.kept", "mail.waiting",
-        "switch.not_marked", "transfer.broken", "log.not_kept", "run.trouble_met", "instance.address_unknown",
+        "switch.not_marked", "switch.not_disarmed", "transfer.broken", "log.not_kept", "run.trouble_met", "instance.address_unknown",
         "self_shelve.unavailable", "guardian.confined", "guardian.missing",
     }
 )  # fmt: skip

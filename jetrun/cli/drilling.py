@@ -76,7 +76,7 @@ def on_real(wish: Drill, cloud: str | None, on: str, *, lease: str, ssh_user: st
     Raises:
         UsageError: the instance is not found, or is not down now.
     """
-    from jetrun.job_fields import seconds  # noqa: PLC0415
+    from jetrun.job_fields import seconds, toml_text  # noqa: PLC0415
     from jetrun.wiring import House  # noqa: PLC0415
 
     with House() as house:
@@ -89,7 +89,8 @@ def on_real(wish: Drill, cloud: str | None, on: str, *, lease: str, ssh_user: st
                 what=f"a drill needs one instance that is down and that nobody uses; {on}: {state}",
                 next=f"jetrun instances   # then: jetrun drill --os-cloud {choice.name} --on NAME",
             )
-        instance, mail = found[0].id, house.config.mail
+        instance = found[0].id
+        to = house.config.usual_recipients if house.config.mail is not None else ()
     lease_s = seconds(lease)
     tenth = f"{max(1, lease_s * 0.15):.0f}s"
     user = f'[ssh]\nuser = "{ssh_user}"\n' if ssh_user else ""
@@ -98,7 +99,7 @@ def on_real(wish: Drill, cloud: str | None, on: str, *, lease: str, ssh_user: st
         times={"timeout": tenth, "lease": lease, "budget": tenth},
         wait_s=lease_s + 900,
         poll_s=2,
-        job=JOB + user if mail is not None else JOB.replace('[email]\nto = ["drill@localhost"]\n', "") + user,
+        job=JOB.replace('["drill@localhost"]', toml_text(list(to))) + user,
     )
     return [
         _case(wish.base / f"{phase}-{killed}", place, instance, phase, killed)

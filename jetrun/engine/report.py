@@ -56,6 +56,9 @@ def exit_code(state: RunState) -> int:
         return _BY_SIGNAL.get(state.stop_cause, ExitCode.TERMINATED)
     ended = state.script_ended
     if ended is None or ended["exit_code"] is None:
+        if state.collecting and state.outputs is not None:
+            # Nobody saw how the script ended; what was asked for is that its outputs come.
+            return ExitCode.OK if state.outputs["complete"] else ExitCode.OUTPUTS_MISSING
         return ExitCode.FAILED
     code = int(ended["exit_code"])
     if code == 0 and state.outputs is not None and not state.outputs["complete"]:
@@ -75,6 +78,8 @@ def outcome(state: RunState, code: int) -> str:
     if state.stop_cause and state.stop_cause != "timeout" and code != ExitCode.NOT_VERIFIED:
         return "interrupted"
     ended = state.script_ended or {}
+    if state.collecting and ended.get("exit_code") is None and code == ExitCode.OK:
+        return "collected"
     if state.trouble is None and code == ended.get("exit_code"):
         return "succeeded" if code == 0 else "failed"
     if code == ExitCode.OUTPUTS_MISSING:

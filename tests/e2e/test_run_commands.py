@@ -150,6 +150,25 @@ def test_collect_fetches_what_did_not_come(desk: Desk) -> None:
     assert desk.is_down(key)
 
 
+def test_collect_of_a_run_whose_scripts_end_nobody_saw_says_what_it_did(desk: Desk) -> None:
+    """The driver was killed, the instance stopped meanwhile: its outputs are on its disk, and come; how it ended nobody knows."""
+    key = desk.instance("vm-unseen")
+    process = running(desk, key)
+    process.kill()
+    process.communicate()
+    desk.cloud.do("act", user="ada", instance=key, action="stop")
+    eventually(lambda: desk.truth(key)["status"] == "SHUTOFF")
+    ended = desk.jetrun("continue", "last", "--json")
+    assert ended.document["receipt"]["verified"], ended.err
+    assert ended.document["outputs"] == []
+    again = desk.jetrun("collect", "last")
+    assert again.code == 0, again.err + again.out
+    shown = desk.jetrun("show", "last", "--json").document
+    assert shown["outcome"] == "collected"
+    assert [one["path"] for one in shown["outputs"]] == ["r/n"]
+    assert desk.is_down(key)
+
+
 def test_reap_ends_an_expired_lease_from_another_machine(desk: Desk, tmp_path: Path) -> None:
     """A fresh home and only the credential; a person's instance is left alone."""
     key = desk.instance("vm-expired")
