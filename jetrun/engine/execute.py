@@ -1,4 +1,7 @@
-"""Phase ``execute``: the script runs detached on the instance; the driver follows its log and waits for its exit file."""
+"""Phase ``execute``: the script runs detached on the instance; the driver follows its log and waits for its exit file.
+
+306 lines because following a script (its log, its end, its limits, its connection) is one loop over one state.
+"""
 
 from __future__ import annotations
 

@@ -127,8 +127,10 @@ class Sshd:
         until = time.monotonic() + 10
         while True:
             try:
-                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-                return
+                with socket.create_connection(("127.0.0.1", self.port), timeout=1) as link:
+                    # That it listens does not say that it serves.
+                    if link.recv(8).startswith(b"SSH-"):
+                        return
             except OSError:
                 if time.monotonic() > until:
                     raise AssertionError((self.folder / "sshd.log").read_text()) from None

@@ -80,6 +80,7 @@ MUTANTS: dict[str, Mutant] = {
                 "    if held is None or held.run != context.run:\n        raise _lost(context)\n    now_at",
                 "    if held is None:\n        return\n    now_at",
             ),
+            ("jetrun.engine.acquire", "                claims.refuse_if_past(context)\n", ""),
         ),
     ),
     "a lease that is over is believed": Mutant(
@@ -154,6 +155,13 @@ MUTANTS: dict[str, Mutant] = {
         module="jetrun.engine.continuing",
         old="    if next_phase(context.state) not in TOUCHING or not context.state.up:\n        return\n",
         new="    return\n",
+        also=(
+            (
+                "jetrun.engine.continuing",
+                "    try:\n        _judge(context, context.cloud.actions(context.instance), claims.lease_port(context))\n",
+                "    return\n    try:\n        _judge(context, context.cloud.actions(context.instance), claims.lease_port(context))\n",
+            ),
+        ),
     ),
     "any later start is the lost one": Mutant(
         invariant=5,
@@ -199,6 +207,7 @@ MUTANTS: dict[str, Mutant] = {
                 "        port = existing[0] if existing else None\n",
                 "        port = None\n",
             ),
+            ("jetrun.engine.acquire", "                claims.refuse_if_past(context)\n", ""),
         ),
     ),
     # 7: everything has its time within the lease
@@ -255,8 +264,15 @@ MUTANTS: dict[str, Mutant] = {
     "the journal forgets that it has a lease": Mutant(
         invariant=10,
         module="jetrun.guarantee.lifecycle",
-        old="            return replace(state, lease=data, lease_granted=True)\n",
-        new="            return replace(state, lease=data)\n",
+        old="            return replace(state, lease=data)\n",
+        new="            return state\n",
+        also=(
+            (
+                "jetrun.guarantee.lifecycle",
+                "            return replace(state, lease=data, lease_granted=True)\n",
+                "            return replace(state, lease_granted=True)\n",
+            ),
+        ),
     ),
     "the journal forgets what was sent": Mutant(
         invariant=10,

@@ -151,6 +151,7 @@ class Play:
         self.died = False
         self.spent = False
         self.rows: list[Reaped] = []
+        self.broken: list[str] = []
         self._watch_the_model()
         if schedule.switch:
             self.world.clock.moved = self._tick
@@ -184,6 +185,14 @@ class Play:
         nova.act, nova.delete, nova.create = acting, deleting, creating  # type: ignore[method-assign]
 
     def _judge(self, action: str, key: str, port: str = "") -> None:
+        try:
+            self._judged(action, key, port)
+        except AssertionError as error:
+            # Whoever sent the request may survive it, as one that must go on with the next instance does.
+            self.broken.append(str(error))
+            raise
+
+    def _judged(self, action: str, key: str, port: str) -> None:
         world, state = self.world, self.world.state()
         assert not self.person_has_it, f"invariant 5: {action} after a person's start"
         if action in STARTS | {"create"}:
@@ -354,6 +363,7 @@ class Play:
 
     def _at_the_end(self) -> None:
         """Up only where a person has it, or was told that it is."""
+        assert not self.broken, self.broken[0]
         world = self.world
         world.clock.sleep(7200)
         world.cloud_state.nova.advance(world.clock.now())
