@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jetrun.cli.drill_case import JOB, Case, Place, Row
+from jetrun.cloud.interface import command
 from jetrun.errors import JetrunError, UsageError
 from jetrun.guarantee.power import Disposition, InstanceId, is_down
 
@@ -87,7 +88,7 @@ def on_real(wish: Drill, cloud: str | None, on: str, *, lease: str, ssh_user: st
             raise UsageError(
                 code="drill-refused",
                 what=f"a drill needs one instance that is down and that nobody uses; {on}: {state}",
-                next=f"jetrun instances   # then: jetrun drill --os-cloud {choice.name} --on NAME",
+                next=f"{command(choice.name)} server list   # then: jetrun drill --os-cloud {choice.name} --on NAME",
             )
         instance = found[0].id
         to = house.config.usual_recipients if house.config.mail is not None else ()
