@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import socket
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from jetrun.cli.reaped_words import document_of
 from jetrun.cli.screen import TerminalScreen
 from jetrun.engine.reaper import Sweep, reap_once
 from jetrun.engine.reaping import Fate, Reaped
@@ -23,12 +23,6 @@ if TYPE_CHECKING:
 
 MARK = "reaped.json"
 """In the home: when each cloud was last swept from here, for ``doctor``."""
-
-_HEADLINES = {
-    Fate.ENDED: "its lease had run out, and jetrun reap ended it",
-    Fate.UNPROVEN: "not verified down",
-    Fate.THEIRS: "somebody started its instance after it; it is left alone",
-}
 
 
 class Sweeper:
@@ -98,7 +92,12 @@ class Sweeper:
             kind = "alarm"
         else:
             kind = "healed" if telling.outbox.queued_at(run, "reaper alarm") is not None else "report"
-        document = self._document(row, state)
+        document = document_of(
+            row,
+            self._choice,
+            name=str(state.job.get("name")) if state is not None else "",
+            now_at=self._house.clock.now(),
+        )
         since_at = telling.outbox.queued_at(run, "reaper alarm")
         if kind == "healed" and since_at is not None and row.receipt is not None:
             until_at = row.receipt.verified_at or self._house.clock.now()
@@ -107,44 +106,6 @@ class Sweeper:
             span = {"since_at": since_at.isoformat(), "until_at": until_at.isoformat()}
             document["unproven"] = {**span, "cost": cost, "unit": self._choice.profile.unit}
         telling.announce(run, kind, f"reaper {kind}", document, to, self._screen)
-
-    def _document(self, row: Reaped, state: RunState | None) -> dict[str, Any]:
-        """What is told of an instance, in the shape of a run's own document."""
-        profile, lease, receipt = self._choice.profile, row.lease, row.receipt
-        status = receipt.status if receipt is not None else "ACTIVE"
-        rate = profile.rate_per_hour(row.flavor, row.vcpus, status) if status is not None else None
-        name = state.job.get("name") if state is not None else None
-        owner = f"the lease of {lease.owner} ended at {lease.until_at:%Y-%m-%d %H:%MZ}" if lease is not None else ""
-        error = None
-        if row.fate is Fate.UNPROVEN:
-            error = {
-                "code": f"shutdown-unverified-{receipt.reason if receipt is not None else ''}",
-                "what": f"instance {row.name} ({row.instance}) is not proven down: {row.words}",
-                "state": f"{status or 'not read'}; {owner}",
-                "next": f"jetrun reap --os-cloud {self._choice.name}   (it is tried again at each sweep)",
-            }
-        elif row.fate is Fate.THEIRS:
-            error = {
-                "code": "somebody-elses",
-                "what": f"{row.name} was started by a person after the run; jetrun does nothing to it, now or later",
-                "state": owner,
-                "next": f"jetrun verify {row.instance}   (from where the cloud's credential is)",
-            }
-        return {
-            "schema": 1,
-            "run_id": row.run,
-            "name": str(name or f"run {row.run}"),
-            "outcome": _HEADLINES.get(row.fate, row.words),
-            "exit_code": 0 if row.good else 119,
-            "script": None,
-            "instance": {"id": row.instance, "name": row.name, "launched_by_run": False},
-            "receipt": receipt.to_dict() if receipt is not None else None,
-            "outputs": [],
-            "cost": {"unit": profile.unit, "run": None, "now_per_hour": rate, "rate_source": profile.rate_source},
-            "error": error,
-            "cloud": self._choice.name,
-            "warnings": [f"told by jetrun reap on {socket.gethostname()}; {owner}"] if error is None else [],
-        }
 
     def _note_sweep(self) -> None:
         """Keep that this cloud was swept from here."""

@@ -55,7 +55,8 @@ def story_of(document: Mapping[str, Any], *, zone: tzinfo | None = None) -> Stor
 
     Args:
         document: schema 1 of DESIGN.md section 5; beside it ``cloud``, ``log_tail``, ``log_path``, ``warnings``,
-            ``outputs_missing``, ``outputs_problems``, ``estimate``, ``unproven`` and ``kind`` (``report``, ``alarm``, ``healed``)
+            ``outputs_missing``, ``outputs_problems``, ``estimate``, ``unproven``, ``next`` and ``kind`` (``report``, ``alarm``,
+            ``healed``)
             where known.
         zone: of the reader, for the times beside UTC; None for this machine's.
     """
@@ -102,6 +103,8 @@ def _headline(document: Mapping[str, Any]) -> tuple[Tone, str]:
         "in use": f"{name} did not start: the instance is in use",
         "not verified down": f"{name}: the instance is not proven down",
         "jetrun failed": f"{name}: jetrun itself failed",
+        "reaped": f"{name}: its lease had run out, and jetrun reap brought its instance down",
+        "left to a person": f"{name}: somebody started its instance after it, and has it now",
     }
     sentence = words.get(outcome, f"{name}: {outcome}")
     ending = _script_ending(document)
@@ -174,7 +177,7 @@ def _remarks(document: Mapping[str, Any]) -> Iterable[str]:
 
 def _next(document: Mapping[str, Any]) -> str:
     """What to type next."""
-    advised = (document.get("error") or {}).get("next")
+    advised = (document.get("error") or {}).get("next") or document.get("next")
     if advised:
         return one_line(str(advised), most=600)
     run = one_line(str(document.get("run_id") or ""), most=80)

@@ -145,7 +145,7 @@ def test_what_a_person_started_is_never_touched_and_the_owner_is_told_once(desk:
     assert desk.truth(key)["really_on"]
     assert desk.truth(key)["actions"] == before
     (subject,) = mails(desk, to)
-    assert "somebody started its instance" in subject
+    assert "left to a person; vm-theirs is not touched" in subject
     desk.cloud.do("delete", user="ada", instance=key)
 
 
