@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from jetrun.engine.context import Screen
+from jetrun.engine.continuing import refuse_other_projects
 from jetrun.engine.interrupts import Interrupts
 from jetrun.engine.report import document_of, exit_code
 from jetrun.engine.runner import carry
+from jetrun.errors import UsageError
 from jetrun.guarantee.lifecycle import Kind, Phase
 from jetrun.guarantee.power import RunId
 from jetrun.guarantee.receipt import Receipt
@@ -89,7 +91,7 @@ def continue_run(
             *screen* is told, asked at the end.
 
     Raises:
-        UsageError: another living process carries it.
+        UsageError: another living process carries it, or the credential is of another project than the run.
     """
     watching = screen or SilentScreen()
     house.journal.take(run)
@@ -99,6 +101,11 @@ def continue_run(
     choice = house.choose_cloud(str(state.job.get("cloud")) or None)
     with Interrupts() as interrupts:
         context = house.context(run, choice, screen=watching, interrupts=interrupts)
+        try:
+            refuse_other_projects(context)
+        except UsageError:
+            house.journal.leave(run)
+            raise
         carry(context)
         document = document_of(context, exit_code(context.state))
     document["mail"] = {"state": house.telling.state(run)}

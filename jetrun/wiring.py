@@ -68,11 +68,12 @@ class House:
             remember(found.typed)
         return found
 
-    def choose_cloud(self, wanted: str | None) -> CloudChoice:
-        """The cloud that is meant."""
+    def choose_cloud(self, wanted: str | None, ask: Callable[[str], str] | None = None) -> CloudChoice:
+        """The cloud that is meant; *ask* asks for a password instead of the terminal."""
         from jetrun.cloud.credentials import choose  # noqa: PLC0415 - openstacksdk costs a third of a second
 
-        return choose(wanted or self.config.cloud if not self.environ.get("OS_CLOUD") else wanted, self.environ)
+        meant = wanted or self.config.cloud if not self.environ.get("OS_CLOUD") else wanted
+        return choose(meant, self.environ) if ask is None else choose(meant, self.environ, ask)
 
     def open_cloud(self, choice: CloudChoice) -> OpenStackCloud:
         """The adapter of a cloud."""

@@ -246,7 +246,7 @@ def _sweeps(house: House) -> Iterator[Finding]:
         yield Finding(
             level="green" if fresh else "amber",
             what=f"jetrun reap last swept cloud {cloud} from here at {at:%Y-%m-%d %H:%MZ}",
-            next="" if fresh else "systemctl --user status jetrun-reap.timer   # or crontab -l",
+            next="" if fresh else "systemctl --user list-timers 'jetrun-reap-*'   # or crontab -l",
         )
     if not sweeps:
         yield Finding(

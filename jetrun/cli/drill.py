@@ -53,6 +53,12 @@ def drill(
             next=f"jetrun drill --os-cloud {cloud} --on a-small-instance",
         )
     base = (folder or Path(tempfile.mkdtemp(prefix="jetrun-drill-"))).resolve()
+    if base.exists() and any(base.iterdir()):
+        raise UsageError(
+            code="drill-folder-taken",
+            what=f"{base} is not empty: an older drill's runs would be taken for this one's",
+            next="jetrun drill --dir a-new-folder",
+        )
     wish = Drill(base=base, phases=tuple(phase or PHASES), kills=tuple(kill or KILLS))
     rows = on_embedded(wish) if on is None else on_real(wish, cloud, on, lease=lease, ssh_user=ssh_user)
     if as_json:

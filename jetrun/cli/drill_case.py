@@ -84,13 +84,15 @@ class Place:
     """Where the cases run.
 
     Attributes:
-        environ: of every process. times: of the job: ``timeout``, ``lease``, ``budget``; seconds that a person may have to wait
-            for the switch. cut: cuts the network, and gives what joins it again; None where it cannot be cut from here.
+        environ: of every process. times: of the job: ``timeout``, ``lease``, ``budget``. lease_s: after so long a reaper comes by,
+            whatever the switch did. wait_s: for the whole of one case.
+        cut: cuts the network, and gives what joins it again; None where it cannot be cut from here.
         mail_port: a mail server's, None for the user's own configuration.
     """
 
     environ: Mapping[str, str]
     times: Mapping[str, str]
+    lease_s: float
     wait_s: float
     poll_s: float
     mail_port: int | None = None
@@ -135,7 +137,8 @@ class Case:
         """End what is left of the case."""
         self._house.__exit__(None, None, None)
         if self._driver is not None and self._driver.poll() is None:
-            self._driver.kill()
+            # In order: whoever breaks a drill off must not leave an instance up by it.
+            self._driver.terminate()
             self._driver.wait()
 
     def play(self) -> Row:
@@ -158,7 +161,7 @@ class Case:
                 off_s = round(time.monotonic() - struck, 1)
             if is_down(read, Disposition.SHELVE) and self._is_left() and self._is_over():
                 down_s = round(time.monotonic() - struck, 1)
-            elif self._killed == "both" and is_down(read, Disposition.STOP):
+            elif self._killed == "both" and self._is_a_reapers(read, time.monotonic() - struck):
                 self._jetrun("reap", to="reap.log", home="elsewhere").wait()
         if join is not None:
             join()
@@ -233,6 +236,10 @@ class Case:
         except CloudError:
             return None
 
+    def _is_a_reapers(self, read: Any, waited_s: float) -> bool:
+        """Whether it is time for a reaper: the switch has fired, or, where none was armed yet, the lease is over."""
+        return is_down(read, Disposition.STOP) or waited_s > self._place.lease_s
+
     def _is_over(self) -> bool:
         """Whether the run has ended, or nobody is left to carry it: what is down before it was ever started does not count."""
         return self._killed == "both" or any(one["event"] == "run.finished" for one in self._events())
@@ -258,7 +265,8 @@ class Case:
         verified = bool((document.get("receipt") or {}).get("verified"))
         if self._killed == "both" and not verified:
             started = any(one["event"] == "lease.granted" for one in self._events())
-            by = "switch, then reaper" if started else "nobody: not begun"
+            switched = any(one["event"] == "switch.armed" for one in self._events())
+            by = "nobody: not begun" if not started else "switch, then reaper" if switched else "reaper"
         else:
             by = "guardian" if self._was_continued() else "driver"
         return Row(

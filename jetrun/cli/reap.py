@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from jetrun.cli.which_cloud import Cloud, Rc, meant
+from jetrun.config import CHANNELS, PASSWORD
+
+if TYPE_CHECKING:
+    from jetrun.wiring import House
 
 Emails = Annotated[
     list[str] | None,
@@ -79,13 +84,33 @@ def install(
 ) -> int:
     """Show, or with --yes write, the systemd user timer or the cron line that sweeps by itself."""
     from jetrun.cli.services import reaper_installed  # noqa: PLC0415
+    from jetrun.errors import UsageError  # noqa: PLC0415
     from jetrun.wiring import House  # noqa: PLC0415
 
     with House() as house:
         choice = house.choose_cloud(meant(cloud, openrc))
+        if not choice.can_be_reloaded:
+            raise UsageError(
+                code="credential-needs-a-person",
+                what=f"cron could not log in to cloud {choice.name}: its credential is in this shell alone, or asks for a password",
+                next="an application credential in clouds.yaml or an openrc file: Horizon, Identity, Application Credentials",
+            )
         words = ["reap", "--os-cloud", choice.name, *(["--all-owners"] if all_owners else [])]
         words += [word for one in email or () for word in ("--email", one)]
         if openrc is not None:
             words = ["reap", "--openrc", str(openrc.resolve()), *words[3:]]
-        sys.stdout.write(reaper_installed(words, every, write=yes, cron=cron))
+        sys.stdout.write(reaper_installed(choice.name, words, every, write=yes, cron=cron))
+        for line in _untold(house, tuple(email or ()) or house.config.usual_recipients):
+            sys.stderr.write(f"note: {line}\n")
     return 0
+
+
+def _untold(house: House, to: Sequence[str]) -> Iterator[str]:
+    """What keeps a sweep that nobody watches from telling anybody."""
+    for name in (CHANNELS, PASSWORD):
+        if house.environ.get(name):
+            yield f"{name} is set in this shell alone, and not written down: put it into {house.config.path} (mode 0600)"
+    if not house.config.channels and (house.config.mail is None or not to):
+        yield "nobody will be told of what it ends or cannot end: [smtp] with --email, or [alarm] channels, in " + str(
+            house.config.path
+        )

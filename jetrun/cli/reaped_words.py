@@ -13,7 +13,7 @@ from jetrun.engine.reaping import Fate, Reaped
 if TYPE_CHECKING:
     from jetrun.cloud.credentials import CloudChoice
 
-_OUTCOMES = {Fate.ENDED: "reaped", Fate.UNPROVEN: "not verified down", Fate.THEIRS: "left to a person"}
+_OUTCOMES = {Fate.ENDED: "reaped", Fate.THEIRS: "left to a person"}
 
 
 def document_of(row: Reaped, choice: CloudChoice, *, name: str, now_at: datetime) -> dict[str, Any]:
@@ -31,8 +31,8 @@ def document_of(row: Reaped, choice: CloudChoice, *, name: str, now_at: datetime
         "schema": 1,
         "run_id": row.run,
         "name": name or f"run {row.run}",
-        "outcome": _OUTCOMES.get(row.fate, row.words),
-        "exit_code": 0 if row.good else 119,
+        "outcome": _OUTCOMES.get(row.fate, "not verified down"),
+        "exit_code": None if row.good else 119,
         "script": None,
         "instance": {"id": row.instance, "name": row.name, "launched_by_run": False},
         "receipt": receipt.to_dict() if receipt is not None else None,
@@ -59,8 +59,15 @@ def _error(row: Reaped, cloud: str, whose: str) -> Mapping[str, str] | None:
             "state": whose,
             "next": f"jetrun collect {row.run}   ({_there(row)}, once it is free again)",
         }
-    if row.fate is not Fate.UNPROVEN or row.receipt is None:
+    if row.good:
         return None
+    if row.receipt is None:
+        return {
+            "code": f"reaper-{row.fate.value}",
+            "what": f"instance {row.name} ({row.instance}) may be up: {row.words}",
+            "state": whose or "not known",
+            "next": f"{command(cloud)} server show {row.instance}",
+        }
     reason, openstack = row.receipt.reason, command(cloud)
     again = f"jetrun reap --os-cloud {cloud}"
     advice = {

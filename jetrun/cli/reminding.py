@@ -5,11 +5,15 @@ The try is made by a guardian, in the background: whoever typed ``jetrun ps`` is
 
 from __future__ import annotations
 
+import os
+import socket
 import sys
 
 from jetrun.cli.listing import guardian_of
-from jetrun.errors import JetrunError
+from jetrun.engine.guardian import DONE, UNTOLD
+from jetrun.errors import JetrunError, UsageError
 from jetrun.guarantee.lifecycle import Kind, RunState
+from jetrun.journal.owner import Owner
 from jetrun.journal.store import RunRow
 from jetrun.wiring import House, job_of
 
@@ -19,10 +23,13 @@ def remind(*, dry: bool) -> None:
     with House() as house:
         for row, what in (*_unproven(house), *_unfinished(house)):
             state = house.journal.state(row.run)
-            tried = "" if dry else _retried(house, row, state)
             name = state.instance_name or row.instance
-            next_ = f"jetrun {'verify' if row.closed else 'show'} {row.run}"
-            sys.stderr.write(f"\njetrun: instance {name} ({row.instance}) {what}{tried}\n  next:  {next_}\n")
+            sys.stderr.write(f"\njetrun: instance {name} ({row.instance}) {what}")
+            try:
+                tried = "" if dry else _retried(house, row, state)
+            except Exception as error:  # noqa: BLE001 - the next instance is told of all the same
+                tried = f"; it cannot be tried again from here ({error})"
+            sys.stderr.write(f"{tried}\n  next:  jetrun {'verify' if row.closed else 'show'} {row.run}\n")
 
 
 def _unproven(house: House) -> list[tuple[RunRow, str]]:
@@ -47,20 +54,36 @@ def _unfinished(house: House) -> list[tuple[RunRow, str]]:
 
 def _retried(house: House, row: RunRow, state: RunState) -> str:
     """Begin a new try, unless one is under way or the user wants none: what to say of it."""
-    living = guardian_of(house.journal, row.run)
-    if living is None and row.owner is not None and row.owner.is_alive():
-        living = row.owner.pid
-    if living is not None:
-        return f"; process {living} goes on trying"
+    kept = house.journal.newest(row.run, Kind.GUARDED)
+    guard = Owner.from_text(kept["owner"]) if kept else None
+    for one in (guard, row.owner):
+        if one is not None and one.is_alive() is not False:
+            # None: on another host of the same home, where it may well live.
+            return f"; process {one.pid} on {one.host} goes on trying"
     job = job_of(state)
     if job.on_driver_loss == "nothing":
         return ""
     try:
-        choice = house.choose_cloud(str(state.job.get("cloud")) or None)
+        choice = house.choose_cloud(str(state.job.get("cloud")) or None, ask=_nobody)
         guardian = house.new_guardian(row.run, job, choice, retry=True)
-        kept = guardian.stand()
-        if kept is not None:
-            house.journal.append(row.run, Kind.GUARDED, dict(kept))
+        if not (os.isatty(2) or house.telling.told(row.run)):
+            guardian.page.verdict = UNTOLD
+        standing = guardian.stand()
     except JetrunError as error:
         return f"; it cannot be tried again from here ({error.what})"
-    return f"; process {guardian.page.standing} tries again now, and until it is"
+    try:
+        house.journal.append(row.run, Kind.GUARDED, dict(standing or {}))
+    except JetrunError as error:
+        # One that nobody can find would get a second one beside it at the next command.
+        guardian.page.verdict = DONE
+        return f"; it cannot be tried again from here ({error.what})"
+    return f"; process {guardian.page.standing} on {socket.gethostname()} tries again now, and until it is"
+
+
+def _nobody(question: str) -> str:
+    """A command that only reminds asks for nothing.
+
+    Raises:
+        UsageError: always.
+    """
+    raise UsageError(code="credential-needs-a-person", what=f"its cloud asks: {question}", next="jetrun verify RUN")

@@ -100,6 +100,8 @@ def cancel(run: Run) -> int:
             sys.stdout.write(f"run {found} has ended already: jetrun show {found}\n")
             return 0
         if row.owner is not None and row.owner.is_alive():
+            # Written first: one that has only just begun does not listen yet, and whoever follows it must know.
+            house.journal.append(found, Kind.STOP_ASKED, {"cause": "cancel"})
             os.kill(row.owner.pid, signal.SIGUSR1)
             sys.stdout.write(
                 f"run {found} is ending; its own process ({row.owner.pid}) brings the instance down: jetrun show {found}\n"

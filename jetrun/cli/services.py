@@ -38,10 +38,14 @@ class Service:
 
     def files(self) -> dict[Path, str]:
         """The two units with their texts."""
-        command = " ".join([_quoted(sys.executable), "-m", "jetrun", *(_word(word) for word in self.words)])
+        command = " ".join([_quoted(sys.executable), "-P", "-m", "jetrun", *(_word(word) for word in self.words)])
         environment = "".join(f"Environment={_quoted(f'{key}={value}')}\n" for key, value in _settings().items())
         folder = f"WorkingDirectory={_escaped(str(self.folder))}\n" if self.folder is not None else ""
-        service = f"[Unit]\nDescription={self.about}\n\n[Service]\nType=oneshot\n{folder}{environment}ExecStart={command}\n{self.extra}"
+        service = (
+            f"[Unit]\nDescription={self.about}\n\n[Service]\nType=oneshot\n"
+            "# What it has started to outlive it, a guardian, must not end with it.\nKillMode=process\n"
+            f"{folder}{environment}ExecStart={command}\n{self.extra}"
+        )
         timer = (
             f"[Unit]\nDescription=when {self.about} runs\n\n[Timer]\n{self.when}\n[Install]\nWantedBy=timers.target\n"
         )
@@ -53,7 +57,9 @@ class Service:
         exports = "".join(f"{key}={shlex.quote(value)} " for key, value in _settings().items())
         there = f"cd {shlex.quote(str(self.folder))} && " if self.folder is not None else ""
         # In a crontab, % ends the command unless it is escaped (crontab(5)).
-        return f"{there}{exports}{shlex.quote(sys.executable)} -m jetrun {shlex.join(self.words)}".replace("%", "\\%")
+        return f"{there}{exports}{shlex.quote(sys.executable)} -P -m jetrun {shlex.join(self.words)}".replace(
+            "%", "\\%"
+        )
 
     def install(self) -> None:
         """Write the units and start the timer.
@@ -95,36 +101,35 @@ def scheduled(job: Path, on_calendar: str, *, install: bool) -> str:
     return f"{shown}installed; next runs: systemctl --user list-timers {service.name}.timer\n{_linger()}"
 
 
-def reaper_installed(words: list[str], every: str, *, write: bool, cron: bool) -> str:
+def reaper_installed(cloud: str, words: list[str], every: str, *, write: bool, cron: bool) -> str:
     """The systemd user timer or the cron line that sweeps; written where *write*.
 
     Args:
-        words: after ``jetrun``. every: how often. cron: a cron line, also where there is a systemd.
+        cloud: its name; each has a timer of its own. words: after ``jetrun``. every: how often.
+        cron: a cron line, also where there is a systemd.
 
     Raises:
         UsageError: neither systemd nor cron takes it, or cron knows no such interval.
     """
     pause_s = seconds(every)
+    slug = re.sub(r"[^A-Za-z0-9_.-]", "-", cloud)
+    mark = f"# jetrun reap {slug}"
     service = Service(
-        name="jetrun-reap",
-        about="jetrun reap",
+        name=f"jetrun-reap-{slug}",
+        about=f"jetrun reap, cloud {slug}",
         words=tuple(words),
         when=f"OnActiveSec=1min\nOnUnitActiveSec={pause_s:.0f}s\n",
     )
     by_cron = cron or not _has_user_systemd()
-    line = f"{_fields(pause_s)} {service.cron()} {_MARK}\n" if by_cron else ""
+    line = f"{_fields(pause_s)} {service.cron()} {mark}\n" if by_cron else ""
     shown = f"# this line of the crontab:\n{line}" if by_cron else _shown(service)
     if not write:
         return f"{shown}\n# nothing is written yet; to do it, the same command with --yes\n"
     if by_cron:
-        _write_crontab(line)
+        _write_crontab(line, mark)
         return f"{shown}installed; to see it: crontab -l\n"
     service.install()
     return f"{shown}installed; next sweeps: systemctl --user list-timers {service.name}.timer\n{_linger()}"
-
-
-_MARK = "# jetrun reap"
-"""At the end of its line in the crontab, so that a second installation replaces the first."""
 
 
 def _fields(pause_s: float) -> str:
@@ -141,16 +146,15 @@ def _fields(pause_s: float) -> str:
     raise UsageError(code="interval-wrong", what="cron cannot keep that interval", next="--every 15m   # or 1h, 6h")
 
 
-def _write_crontab(line: str) -> None:
-    """Put *line* into this user's crontab in the place of an earlier one.
+def _write_crontab(line: str, mark: str) -> None:
+    """Put *line* into this user's crontab in the place of an earlier one with the same *mark* at its end.
 
     Raises:
         UsageError: there is no cron, or it does not take it.
     """
     try:
-        found = subprocess.run(["crontab", "-l"], capture_output=True, text=True, timeout=30, check=False)
-        # No crontab yet is an error of crontab's, with nothing on stdout.
-        kept = "".join(one for one in found.stdout.splitlines(keepends=True) if not one.rstrip().endswith(_MARK))
+        there = _crontab()
+        kept = "".join(f"{one}\n" for one in there.splitlines() if not one.rstrip().endswith(mark))
         subprocess.run(["crontab", "-"], input=kept + line, check=True, capture_output=True, text=True, timeout=30)
     except (OSError, subprocess.SubprocessError) as error:
         said = getattr(error, "stderr", "") or str(error)
@@ -159,6 +163,18 @@ def _write_crontab(line: str) -> None:
             what=f"cron does not take it: {said.strip()}",
             next="let something else run it now and then: jetrun reap",
         ) from error
+
+
+def _crontab() -> str:
+    """This user's crontab, empty where there is none yet.
+
+    Raises:
+        OSError, subprocess.SubprocessError: it cannot be read: taken for an empty one, it would be wiped away.
+    """
+    found = subprocess.run(["crontab", "-l"], capture_output=True, text=True, timeout=30, check=False)
+    if found.returncode != 0 and "no crontab" not in found.stderr.lower():
+        raise subprocess.SubprocessError(found.stderr or "crontab -l failed")
+    return found.stdout
 
 
 def _has_user_systemd() -> bool:

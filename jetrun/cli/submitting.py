@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from typing import TYPE_CHECKING
 
-from jetrun.errors import UsageError
+from jetrun.engine.guardian import DONE
+from jetrun.errors import ExitCode, InternalError, UsageError
 from jetrun.guarantee.lifecycle import Kind
 from jetrun.telling import LATELY, MAIL
 
@@ -35,8 +37,15 @@ def submitted(house: House, job: Job, cloud: str | None, *, no_alarm: bool, as_j
         )
     run = house.begin(job, choice)
     house.folder(run).mkdir(parents=True, exist_ok=True, mode=0o700)
-    kept = house.new_guardian(run, job, choice, detached=True).stand()
-    house.journal.append(run, Kind.GUARDED, dict(kept or {}))
+    guardian = house.new_guardian(run, job, choice, detached=True)
+    try:
+        house.journal.append(run, Kind.GUARDED, dict(guardian.stand() or {}))
+    except BaseException:
+        # What was refused, or broken off, must not run all the same as soon as this process is gone.
+        guardian.page.verdict = DONE
+        with contextlib.suppress(InternalError):
+            house.journal.append(run, Kind.CLOSED, {"exit_code": int(ExitCode.INTERRUPTED)})
+        raise
     sys.stdout.write(json.dumps({"schema": 1, "run_id": run}) + "\n" if as_json else f"{run}\n")
     sys.stderr.write(f"it goes on without you: jetrun ps, jetrun logs -f {run}, jetrun cancel {run}\n")
     return 0

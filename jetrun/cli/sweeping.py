@@ -88,24 +88,27 @@ class Sweeper:
         state = next((one for one in self._house.journal.expected(self._choice.name).values() if one.run == run), None)
         to = tuple(dict.fromkeys((*self._to, *(job_of(state).email.to if state is not None else ()))))
         telling = self._house.telling
-        if row.fate is Fate.UNPROVEN:
+        # Each lease is a matter of its own; of one that is not shown, the run.
+        which = f"{row.lease.generation}" if row.lease is not None else "lease"
+        since_at = telling.outbox.queued_at(run, f"reaper alarm {which}")
+        kind = "report"
+        if not row.good:
             kind = "alarm"
-        else:
-            kind = "healed" if telling.outbox.queued_at(run, "reaper alarm") is not None else "report"
+        elif row.fate is Fate.ENDED and since_at is not None:
+            kind = "healed"
         document = document_of(
             row,
             self._choice,
             name=str(state.job.get("name")) if state is not None else "",
             now_at=self._house.clock.now(),
         )
-        since_at = telling.outbox.queued_at(run, "reaper alarm")
         if kind == "healed" and since_at is not None and row.receipt is not None:
             until_at = row.receipt.verified_at or self._house.clock.now()
             rate = self._choice.profile.rate_per_hour(row.flavor, row.vcpus, "ACTIVE")
             cost = None if rate is None else round(rate * max(0.0, (until_at - since_at).total_seconds()) / 3600, 4)
             span = {"since_at": since_at.isoformat(), "until_at": until_at.isoformat()}
             document["unproven"] = {**span, "cost": cost, "unit": self._choice.profile.unit}
-        telling.announce(run, kind, f"reaper {kind}", document, to, self._screen)
+        telling.announce(run, kind, f"reaper {kind} {which}", document, to, self._screen)
 
     def _note_sweep(self) -> None:
         """Keep that this cloud was swept from here."""

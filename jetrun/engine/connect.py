@@ -103,7 +103,12 @@ def reach(
                     refuse_if_off(context, error)
             else:
                 if not theirs:
-                    continuing.look_again(context)
+                    try:
+                        continuing.look_again(context)
+                    except InstanceInUse:
+                        # Nothing more goes over a connection to what is somebody else's.
+                        context.remote.close()
+                        raise
                 return target, trusted.host_key_trust
         if context.clock.monotonic() - began >= within_s:
             raise _unreachable(context, hosts, last)

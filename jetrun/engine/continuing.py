@@ -12,7 +12,7 @@ from jetrun.cloud.interface import LeasePort
 from jetrun.engine import claims
 from jetrun.engine.context import RunContext
 from jetrun.engine.requests import patiently
-from jetrun.errors import CloudError, CloudTransient, InstanceInUse, JetrunError
+from jetrun.errors import CloudError, CloudTransient, InstanceInUse, JetrunError, UsageError
 from jetrun.guarantee.lifecycle import Kind, Phase, next_phase
 from jetrun.guarantee.power import InstanceAction
 from jetrun.guarantee.requests import somebody_elses_start
@@ -23,6 +23,34 @@ TOUCHING = frozenset({Phase.CONNECT, Phase.STAGE_IN, Phase.EXECUTE, Phase.STAGE_
 
 OURS_S = 60.0
 """How long a look at whose the instance is holds for a new connection."""
+
+
+def refuse_other_projects(context: RunContext) -> None:
+    """Look whether the credential is still of the run's project.
+
+    A cloud's name may mean another one by now, as ``envvars`` does in another shell: there the instance is not to be seen, and
+    "gone" would be believed of one that is up.
+
+    Raises:
+        UsageError: the credential is of another project than the run's.
+    """
+    known = (context.state.cloud or {}).get("project_id")
+    if not known:
+        return
+    try:
+        now = context.cloud.identify()
+    except CloudError as error:
+        # Who cannot be asked shows nothing at all, and nothing is believed of that.
+        context.screen.event("instance.not_observed", what=error.what)
+        return
+    if now.project_id != known:
+        raise UsageError(
+            code="other-project",
+            what=f"run {context.run} is of project {(context.state.cloud or {}).get('project_name') or known}, and the credential of "
+            f"cloud {context.cloud_name} is of {now.project_name} now",
+            state="not looked at, nothing is changed",
+            next=f"log in to that project as before, then: jetrun continue {context.run}",
+        )
 
 
 def check_still_ours(context: RunContext) -> None:
@@ -86,15 +114,17 @@ def _judge(context: RunContext, log: Sequence[InstanceAction], port: LeasePort |
     Raises:
         InstanceInUse: they do not.
     """
+    context.ours_at = None
     if port is not None:
         claims.refuse_others(context, port)
-    start = somebody_elses_start(log, known=context.state.known, project_id=context.state.project_id)
+    state = context.state
+    start = somebody_elses_start(log, known=state.known, project_id=state.project_id, launched=state.launched)
     if start is not None:
         raise InstanceInUse(
             code="somebody-elses",
             what=(
                 f"instance {context.state.instance_name} was started at {start.started_at:%Y-%m-%d %H:%MZ} by somebody else"
-                f" ({start.action}, request {start.request_id}), after this run's own process was gone; it is left alone"
+                f" ({start.action}, request {start.request_id}), after this run's own start; it is left alone"
             ),
             state=context.describe_state(),
             next=f"jetrun collect {context.run}   (when it is free again)",

@@ -1,6 +1,6 @@
 """Phase ``execute``: the script runs detached on the instance; the driver follows its log and waits for its exit file.
 
-306 lines because following a script (its log, its end, its limits, its connection) is one loop over one state.
+More than 300 lines because following a script (its log, its end, its limits, its connection) is one loop over one state.
 """
 
 from __future__ import annotations
@@ -120,8 +120,13 @@ class _Following:
                     self._stop(cause)
                     return
                 if not cause:
+                    self._stop_until = None
                     self._step()
             except RemoteUnreachable as error:
+                if self._reading.state is not ScriptState.RUNNING:
+                    # Its end is known; what is left of the log comes with the outputs.
+                    _ended(context, self._reading, stopped=self._cause if self._said_stop else "")
+                    return
                 if self._stop_until is not None and context.clock.monotonic() >= self._stop_until:
                     self._say_stop(self._cause)
                     # It cannot be told to stop; bringing the instance down stops it all the same.
@@ -266,8 +271,7 @@ class _Following:
         The script may well go on without us, so that only its limits, the lease, or an instance that is off end it.
 
         Raises:
-            InstanceNotStarted: the instance is off.
-            Interrupted: somebody asked the run to end.
+            InstanceNotStarted: the instance is off. InstanceInUse: it is somebody else's.
         """
         context = self._context
         if not self._cut_off:
@@ -285,11 +289,13 @@ class _Following:
         except InstanceNotStarted:
             return
         except Interrupted:
-            # Asked to end while there is no connection: what can be collected is tried once more by the next phase.
-            _ended(context, ScriptReading(state=ScriptState.RUNNING), stopped=context.state.stop_cause)
-            self._reading = ScriptReading(state=ScriptState.ABSENT)
-            raise
-        self._reading = context.remote.read_script()
+            # Asked to end while there is no connection: the caller stops the script, over one that is had all the same if it can be.
+            return
+        try:
+            self._reading = context.remote.read_script()
+        except RemoteUnreachable:
+            # Broken again at once: the caller meets it, and each new try waits longer.
+            return
         self._cut_off = False
         context.screen.event("connection.restored")
 

@@ -22,6 +22,9 @@ from jetrun.guarantee.lease import Lease, from_text, is_expired
 from jetrun.guarantee.lifecycle import RunState
 from jetrun.guarantee.power import InstanceId
 
+HOPELESS_S = 3600.0
+"""An error that lasts this long past the deadline is told: the sweeps before may have met a hiccup."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sweep:
@@ -56,6 +59,8 @@ def reap_once(cloud: Cloud, profile: CloudProfile, clock: Clock, screen: Screen,
     user_id = None if sweep.all_owners else identity.user_id
     ports = cloud.bound_ports()
     rows = _missing(ports, sweep.expected)
+    for missing in rows:
+        sweep.tell(missing)
     first, unread = _expired(ports, clock.now() + skew, profile, user_id)
     rows += unread
     if not first:
@@ -66,19 +71,27 @@ def reap_once(cloud: Cloud, profile: CloudProfile, clock: Clock, screen: Screen,
     due = [(port, lease) for port, lease in first if second.get(port.port_id) == lease]
     marked: list[tuple[LeasePort, Lease]] = []
     for port, lease in due:
-        row = None if sweep.dry_run else _alone(port, lease, partial(reaping.mark, cloud, port, lease))
-        if row is None:
+        left = None if sweep.dry_run else _alone(port, lease, partial(reaping.mark, cloud, port, lease))
+        if left is None:
             marked.append((port, lease))
         else:
-            rows.append(replace(row, name=_name(cloud, port)))
+            rows.append(_said(cloud, port, lease, left, sweep, clock.now() + skew))
     if marked and not sweep.dry_run:
         clock.sleep(profile.bounds.reap_gap_s)
     for port, lease in marked:
         one = reaping.Expired(cloud, profile, clock, screen, port, lease, sweep.known.get(port.device_id))
         row = _alone(port, lease, one.would if sweep.dry_run else partial(one.end, sweep.tell))
         if row is not None:
-            rows.append(row if row.name else replace(row, name=_name(cloud, port)))
+            rows.append(_said(cloud, port, lease, row, sweep, clock.now() + skew))
     return rows
+
+
+def _said(cloud: Cloud, port: LeasePort, lease: Lease, row: Reaped, sweep: Sweep, now_at: datetime) -> Reaped:
+    """The row with its name; an error that has lasted is told of."""
+    named = row if row.name else replace(row, name=_name(cloud, port))
+    if row.fate is Fate.ERROR and is_expired(lease, now_at, margin_s=HOPELESS_S):
+        _alone(port, lease, partial(sweep.tell, named))
+    return named
 
 
 def _alone(port: LeasePort, lease: Lease, act: Callable[[], Reaped | None]) -> Reaped | None:

@@ -133,11 +133,11 @@ class Expired:
             CloudError: the lease or the instance cannot be read.
         """
         lease, cloud = self._lease, self._cloud
-        now = cloud.read_port(self._port.port_id)
-        if now is None or from_text(now.description) != replace(lease, state=LeaseState.REAPING):
+        if not self._is_still_marked():
             return replace(self._row, words="left alone: its lease was extended")
         read = cloud.read(self._instance)
         log = cloud.actions(self._instance)
+        launched = f"jetrun-run-{lease.run}" in read.tags
         # Invariant 8: the reaper cannot know that the outputs are safe, whatever was said.
         shelves = lease.disposition is Disposition.DELETE
         evidence = Evidence(
@@ -146,15 +146,31 @@ class Expired:
             began_at=self._clock.now(),
             project_id=read.project_id,
             shelved_is_down=self._profile.shelved_is_down,
-            known=self._own_requests(log, launched=f"jetrun-run-{lease.run}" in read.tags),
+            launched=launched,
+            known=self._own_requests(log, launched=launched),
         )
         row = replace(self._row, name=read.name, flavor=read.flavor, vcpus=read.vcpus)
-        row = self._judged(row, *self._climb(evidence))
-        if row.fate is not Fate.LEFT:
-            tell(row)
+        evidence, step = self._climb(evidence)
+        if step is None:
+            return replace(row, words="left alone: its lease was extended meanwhile")
+        row = self._judged(row, evidence, step)
+        tell(row)
         if row.fate in {Fate.ENDED, Fate.THEIRS}:
-            lease_changes.change(cloud, self._port.port_id, lease.run, lambda one: one.previous)
+            # Only what was marked: a newer lease of the same run is another matter.
+            marked = replace(lease, state=LeaseState.REAPING)
+            lease_changes.change(
+                cloud, self._port.port_id, lease.run, lambda one: one.previous if one == marked else to_text(one)
+            )
         return row
+
+    def _is_still_marked(self) -> bool:
+        """Whether the lease stands as this reaper, or one before it, has marked it.
+
+        Raises:
+            CloudError: the port cannot be read.
+        """
+        now = self._cloud.read_port(self._port.port_id)
+        return now is not None and from_text(now.description) == replace(self._lease, state=LeaseState.REAPING)
 
     def _own_requests(self, log: list[InstanceAction], *, launched: bool) -> frozenset[RequestId]:
         """Request ids in *log* that are not a person's later start: from the run's journal, else judged by time."""
@@ -194,8 +210,12 @@ class Expired:
         )
         return replace(row, fate=Fate.UNPROVEN, words=f"NOT VERIFIED DOWN: {step.reason.value}", receipt=receipt)
 
-    def _climb(self, evidence: Evidence) -> tuple[Evidence, ladder.Verified | ladder.NotVerified]:
-        """The ladder to its verdict, without a journal: the lease in the cloud is the record."""
+    def _climb(self, evidence: Evidence) -> tuple[Evidence, ladder.Verified | ladder.NotVerified | None]:
+        """The ladder to its verdict, without a journal: the lease in the cloud is the record; no verdict where that was extended.
+
+        Raises:
+            CloudError: the lease cannot be read before a request.
+        """
         while True:
             step = ladder.decide(evidence, self._clock.now())
             match step:
@@ -203,6 +223,8 @@ class Expired:
                     self._clock.sleep(after_s)
                     evidence, _ = observed(self._cloud, self._clock, self._screen, self._instance, evidence)
                 case ladder.Send(action=action):
+                    if not self._is_still_marked():
+                        return evidence, None
                     evidence = replied(evidence, self._send(action, evidence.latest))
                 case ladder.Verified() | ladder.NotVerified():
                     return evidence, step

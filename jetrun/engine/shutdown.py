@@ -46,12 +46,12 @@ def shut_down(context: RunContext) -> None:
         return
     receipt = _proven(context, disposition)
     theirs = receipt.reason == ladder.Reason.SOMEBODY_ELSES
-    if theirs:
-        _disarm(context)
     if receipt.verified or theirs:
         lease_changes.end(context)
         # An instance that is not proven down may still shelve itself; a person's must not.
         self_shelve.end(context)
+    if theirs:
+        _disarm(context)
 
 
 def _proven(context: RunContext, disposition: Disposition) -> Receipt:
@@ -85,8 +85,8 @@ def _disarm(context: RunContext) -> None:
         connect.reach(context, within_s=DISARM_S, interruptible=False, theirs=True)
         context.remote.disarm_switch()
         context.remote.close()
-    except JetrunError as error:
-        context.screen.event("switch.not_disarmed", what=error.what)
+    except Exception as error:  # noqa: BLE001 - the receipt stands, and must be reported
+        context.screen.event("switch.not_disarmed", what=error.what if isinstance(error, JetrunError) else repr(error))
 
 
 def give_up(context: RunContext) -> None:
@@ -176,6 +176,7 @@ def _climb(context: RunContext, disposition: Disposition) -> Receipt:
         began_at=began_at,
         project_id=state.project_id,
         may_delete=state.launched and state.outputs_collected,
+        launched=state.launched,
         disposable=state.launched and not state.script_intended,
         shelved_is_down=context.profile.shelved_is_down,
         known=state.known,

@@ -154,8 +154,11 @@ def _transfer(
         if reading.state is TransferState.DONE or not reading.retryable or left_s <= 0:
             return reading
         context.screen.event("transfer.broken", what=what, failure=reading.failure)
+        # Whoever stopped the script in vain has just waited for a connection as long as is right.
+        gave_up = (context.state.script_ended or {}).get("state") == "running"
+        patience_s = connect.ATTEMPT_S if gave_up and not interruptible else context.bounds.ssh_s
         try:
-            connect.reach_again(context, within_s=min(left_s, context.bounds.ssh_s), interruptible=interruptible)
+            connect.reach_again(context, within_s=min(left_s, patience_s), interruptible=interruptible)
         except InstanceNotStarted as error:
             if not interruptible:
                 # What cannot be reached for the log cannot be reached for the outputs either.

@@ -31,7 +31,7 @@ class Evidence:
 
     Attributes:
         disposition: what must be reached to say verified. may_delete: launched by this run, outputs known collected.
-        disposable: launched by this run and nothing ever ran on it, so that deleting it loses nothing.
+        launched: by this run. disposable: launched by this run and nothing ever ran on it, so that deleting it loses nothing.
         project_id: the instance's project. known: request ids that this run recorded (see ``somebody_elses_start``).
         starts: this run's own accepted starts, which a trustworthy log must show.
         unsettled: spending requests whose effect is not known yet.
@@ -49,6 +49,7 @@ class Evidence:
     began_at: datetime
     project_id: str
     may_delete: bool = False
+    launched: bool = False
     disposable: bool = False
     shelved_is_down: bool = False
     known: frozenset[RequestId] = frozenset()

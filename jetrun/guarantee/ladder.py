@@ -119,7 +119,10 @@ def decide(evidence: Evidence, now_at: datetime) -> Step:
         return Look(after_s=0.0)
     if read.status == ABSENT:
         return _decide_absent(evidence, now_at)
-    if somebody_elses_start(evidence.log, known=evidence.known, project_id=evidence.project_id) is not None:
+    foreign = somebody_elses_start(
+        evidence.log, known=evidence.known, project_id=evidence.project_id, launched=evidence.launched
+    )
+    if foreign is not None:
         return NotVerified(reason=Reason.SOMEBODY_ELSES)
     if read.task_state is not None:
         return _decide_busy(evidence, read, now_at)

@@ -160,7 +160,9 @@ class RunState:
     @property
     def outputs_collected(self) -> bool:
         """Whether everything that the script may have left is known to be here, or nothing can be there."""
-        return (not self.script_intended) or bool(self.outputs is not None and self.outputs.get("complete"))
+        # What a script that may still run has written so far is not what it will have written.
+        over = self.script_ended is not None and self.script_ended.get("state") != "running"
+        return (not self.script_intended) or (over and bool(self.outputs is not None and self.outputs.get("complete")))
 
 
 _MAYBE = frozenset({Outcome.ACCEPTED, Outcome.AMBIGUOUS})

@@ -61,16 +61,19 @@ def newest(log: Sequence[InstanceAction], actions: Iterable[str]) -> InstanceAct
 
 
 def somebody_elses_start(
-    log: Sequence[InstanceAction], *, known: frozenset[RequestId], project_id: str
+    log: Sequence[InstanceAction], *, known: frozenset[RequestId], project_id: str, launched: bool = False
 ) -> InstanceAction | None:
     """The newest start of the instance, if a person made it outside this run; None otherwise.
 
     Args:
         known: request ids that this run recorded: its own, and those that stood in the log when it took the lease.
         project_id: the instance's. A start by no user, or from another project (an administrator's), is not a person.
+        launched: the run made the instance: its making is the run's own, whether or not the answer came.
     """
     start = newest(log, STARTING_ACTIONS)
     if start is None or start.request_id in known or start.user_id is None:
+        return None
+    if launched and start.action == "create":
         return None
     return start if start.project_id in (None, project_id) else None
 

@@ -74,7 +74,7 @@ def decide(evidence: Evidence, now_at: datetime, *, take_over: bool, made: bool 
     ours = any(took_effect(sent) for sent in evidence.sent)
     if read.status == ABSENT:
         return Down(reason=NotUp.GONE) if evidence.looks > 1 else Look(after_s=pause(evidence))
-    foreign = somebody_elses_start(evidence.log, known=evidence.known, project_id=evidence.project_id)
+    foreign = somebody_elses_start(evidence.log, known=evidence.known, project_id=evidence.project_id, launched=made)
     if foreign is not None and (not take_over or evidence.sent):
         return Down(reason=NotUp.IN_USE, request_id=foreign.request_id)
     if read.task_state is not None:

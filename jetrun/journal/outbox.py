@@ -71,10 +71,12 @@ class Outbox:
     def due(self, run: RunId | None = None) -> list[Waiting]:
         """What to try now, oldest first; only those of *run* where given (then whatever their pause)."""
         now = self._now().isoformat()
+        # No pause is that long: the clock was set back since.
+        never = (self._now() + timedelta(seconds=2 * _PAUSES_S[-1])).isoformat()
         rows = self._db.execute(
             "SELECT id, run, kind, message, attempts, error FROM outbox WHERE state = 'queued' "
-            "AND (next_at <= ? OR (run = ? AND error <> ?)) AND (? IS NULL OR run = ?) ORDER BY id",
-            (now, run, _CLAIMED, run, run),
+            "AND (next_at <= ? OR next_at > ? OR (run = ? AND error <> ?)) AND (? IS NULL OR run = ?) ORDER BY id",
+            (now, never, run, _CLAIMED, run, run),
         )
         found = [
             Waiting(id=key, run=RunId(of), kind=kind, message=json.loads(message), attempts=attempts, error=error)
@@ -112,6 +114,16 @@ class Outbox:
                 ("refused" if permanent else "queued", next_at, error, waiting.id),
             )
 
+    def withdraw(self, run: RunId, *kinds: str) -> None:
+        """What waits of those kinds is not sent any more: it is not true any more."""
+        self._unwritten = [one for one in self._unwritten if one.run != run or not one.kind.startswith(kinds)]
+        for kind in kinds:
+            with contextlib.suppress(sqlite3.OperationalError):
+                self._db.execute(
+                    "UPDATE outbox SET state = 'withdrawn' WHERE run = ? AND state = 'queued' AND kind LIKE ?",
+                    (run, f"{kind}%"),
+                )
+
     def accepted(self, run: RunId, kind: str) -> bool:
         """Whether a mail server or any channel has accepted that message."""
         mine = {of for at, of in self._accepted if at == run}
@@ -126,7 +138,7 @@ class Outbox:
         return datetime.fromisoformat(row[0]) if row and row[0] else None
 
     def state(self, run: RunId, kind: str = "report") -> str:
-        """``none``, ``queued``, ``sent`` or ``refused``."""
+        """``none``, ``queued``, ``sent``, ``refused`` or ``withdrawn``."""
         if (run, kind) in self._accepted:
             return "sent"
         row = self._db.execute("SELECT state FROM outbox WHERE run = ? AND kind = ?", (run, kind)).fetchone()

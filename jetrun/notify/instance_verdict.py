@@ -79,6 +79,15 @@ def verdict_of(document: Mapping[str, Any], zone: tzinfo | None) -> Verdict:
                 f"costs now: {rate_of(document)}",
             ),
         )
+    if document.get("outcome") == "left to a person":
+        return Verdict(
+            tone=Tone.PLAIN,
+            title="LEFT TO A PERSON",
+            lines=(
+                f"{name_of(document)} runs for somebody else, and jetrun does nothing to it",
+                f"costs now: {rate_of(document)}",
+            ),
+        )
     return Verdict(
         tone=Tone.PLAIN,
         title="NOT TOUCHED",

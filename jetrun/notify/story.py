@@ -164,7 +164,8 @@ def _facts(document: Mapping[str, Any], zone: tzinfo | None) -> Iterable[tuple[s
     for label, key in (("cloud", "cloud"), ("run", "run_id"), *places):
         if document.get(key):
             yield label, one_line(str(document[key]), most=300)
-    yield "exit code", f"{document.get('exit_code')}"
+    if document.get("exit_code") is not None:
+        yield "exit code", f"{document['exit_code']}"
 
 
 def _remarks(document: Mapping[str, Any]) -> Iterable[str]:
@@ -194,6 +195,8 @@ def _subject(document: Mapping[str, Any], verdict: Verdict) -> str:
     if verdict.tone is Tone.ALARM:
         return f"ALARM: {instance} NOT VERIFIED DOWN ({job})"
     down = verdict.title.startswith("PROVEN")
+    if outcome == "left to a person":
+        return f"{instance} was started by somebody after {job}: left to them"
     if document.get("kind") == "healed":
         return f"all clear: {instance} is proven down ({job})"
     return f"{job}: {outcome}; {instance} is {'proven down' if down else 'not touched'}"

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -158,8 +159,8 @@ def test_every_later_command_says_so_and_tries_again(desk: Desk) -> None:
     assert json.loads(said.out)[0]["verified"] is False, "stdout stays one document"
     assert f"jetrun: instance vm-sticky ({key}) is NOT VERIFIED DOWN" in said.err
     (new,) = guardians(desk)
-    assert f"process {new} tries again" in said.err
-    assert f"process {new} goes on trying" in desk.jetrun("clouds").err
+    assert f"process {new} on {socket.gethostname()} tries again" in said.err
+    assert f"process {new} on {socket.gethostname()} goes on trying" in desk.jetrun("clouds").err
     assert guardians(desk) == [new], "one is enough"
     desk.cloud.do("unlock", instance=key)
     eventually(lambda: desk.is_down(key), within_s=60)

@@ -251,7 +251,7 @@ MUTANTS: dict[str, Mutant] = {
     "all outputs are always here": Mutant(
         invariant=8,
         module="jetrun.guarantee.lifecycle",
-        old='        return (not self.script_intended) or bool(self.outputs is not None and self.outputs.get("complete"))\n',
+        old='        return (not self.script_intended) or (over and bool(self.outputs is not None and self.outputs.get("complete")))\n',
         new="        return True\n",
     ),
     "a reaper deletes": Mutant(
