@@ -155,7 +155,10 @@ def test_outputs_count_as_collected_only_when_they_are() -> None:
     assert state(IDENTIFIED).outputs_collected
     assert not state(IDENTIFIED, INTENDED).outputs_collected
     assert not state(IDENTIFIED, INTENDED, (Kind.STAGED_OUT, {"complete": False})).outputs_collected
-    assert state(IDENTIFIED, INTENDED, OUT).outputs_collected
+    assert state(IDENTIFIED, INTENDED, ENDED, OUT).outputs_collected
+    assert not state(IDENTIFIED, INTENDED, OUT).outputs_collected, "nobody saw its end: it may still write"
+    running = (Kind.SCRIPT_ENDED, {"exit_code": None, "state": "running"})
+    assert not state(IDENTIFIED, INTENDED, running, OUT).outputs_collected
 
 
 def test_the_first_trouble_and_the_first_cause_stay() -> None:

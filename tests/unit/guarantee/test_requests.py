@@ -26,6 +26,15 @@ def test_a_later_start_by_a_person_is_found() -> None:
     assert whose(entry("unshelve", "req-mine", 5), other) == other
 
 
+def test_the_making_of_a_launched_instance_is_its_runs_though_the_answer_was_lost() -> None:
+    """Of one that the run did not make, it is a person's."""
+    log = [entry("create", "req-lost", 9, user="ada")]
+    assert somebody_elses_start(log, known=MINE, project_id="lab", launched=True) is None
+    assert somebody_elses_start(log, known=MINE, project_id="lab") == log[0]
+    started = [entry("start", "req-other", 20, user="bob"), *log]
+    assert somebody_elses_start(started, known=MINE, project_id="lab", launched=True) == started[0]
+
+
 def test_an_earlier_start_does_not_matter() -> None:
     """Only the newest start says whose the instance is."""
     assert whose(entry("start", "req-old", 1), entry("unshelve", "req-mine", 5)) is None
