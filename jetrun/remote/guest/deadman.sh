@@ -188,6 +188,16 @@ is_orphan() {
 	if [ -e "$folder/heartbeat" ]; then age "$folder/heartbeat"; else age "$folder/exit"; fi && [ "$old" -ge "$orphan_s" ]
 }
 
+was_over() { # the script had ended before this boot, and not by the reboot itself, which ends what runs by a signal
+	[ -n "$folder" ] && [ -e "$folder/exit" ] || return 1
+	code='' ended=''
+	while IFS= read -r line; do
+		case $line in code=*) code=${line#code=} ;; ended=*) ended=${line#ended=} ;; esac
+	done <"$folder/exit"
+	code=${code%% *} ended=${ended%% *}
+	case $code in 129 | 137 | 143) is_number "$ended" && [ "$ended" -le "$tick" ] ;; esac
+}
+
 warn() { # 10 and 2 minutes before
 	left=$((deadline - now))
 	[ "$remaining" -ge "$left" ] || left=$remaining
@@ -214,7 +224,7 @@ do_tick() {
 	gap=$((now - tick))
 	if [ "$gap" -gt "$gap_s" ]; then retire "no tick for $gap s: the machine was off or suspended" && return; fi
 	if [ "$boot" != "$boot_now" ]; then
-		if [ -n "$folder" ] && [ -e "$folder/exit" ]; then retire "booted again after its script had ended" && return; fi
+		if was_over; then retire "booted again after its script had ended" && return; fi
 		if [ "$state" = ending ]; then retire "booted again after the run's end" && return; fi
 		if [ "$state" = shelving ]; then retire "booted again after the cloud was asked to shelve it" && return; fi
 		spent_s=$gap

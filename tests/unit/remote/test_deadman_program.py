@@ -180,6 +180,31 @@ def test_boot_after_ending_disarms(guest):
     assert guest.powered_off == 0
 
 
+@pytest.mark.parametrize(
+    ("code", "ended_s", "state"),
+    [
+        (0, 30, "disarmed"),
+        (1, 30, "disarmed"),
+        (143, 30, "armed"),
+        (137, 30, "armed"),
+        (143, -30, "disarmed"),
+        ("", "", "disarmed"),
+        (143, "", "armed"),
+    ],
+)
+def test_a_boot_after_the_scripts_end_disarms_and_one_that_ended_it_does_not(guest, code, ended_s, state):
+    """A reboot ends what runs by a signal: that is the middle of a run. What ended by itself, or before, was its end."""
+    guest.arm()
+    guest.ticks(60)
+    ended = guest.now + ended_s if ended_s != "" else ""
+    (guest.folder / "exit").write_text(f"code={code!s:<4}\nbegan={guest.now - 50:<12}\nended={ended!s:<12}\n")
+    guest.touch("exit")
+    guest.now += 60
+    guest.boot("cccccccc-0000-4000-8000-000000000000")
+    guest.tick()
+    assert guest.state() == state
+
+
 def test_ending_still_fires_at_the_deadline_without_a_boot(guest):
     guest.arm(lasts=600)
     guest.call("ending", "run-1")
