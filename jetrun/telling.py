@@ -6,8 +6,6 @@ it is after all, goes through every channel as well.
 
 from __future__ import annotations
 
-import contextlib
-import json
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -19,6 +17,7 @@ from jetrun.errors import MailError
 from jetrun.guarantee.lifecycle import Kind
 from jetrun.guarantee.power import RunId
 from jetrun.job import Job
+from jetrun.journal import moments
 from jetrun.journal.outbox import BY, Outbox, Waiting
 from jetrun.journal.store import Journal
 
@@ -29,6 +28,9 @@ SETTINGS_ERRORS = frozenset(
 
 LATELY = timedelta(days=30)
 """How long a mail server or a channel that accepted something is believed to work: passwords and tokens end without a word."""
+
+MARK = "told.json"
+"""In the home: when each way to tell a person last took something."""
 
 MAIL = "mail"
 """The mail server's name among the channels."""
@@ -192,24 +194,12 @@ class Telling:
 
     def worked_lately(self) -> dict[str, datetime]:
         """Which of the ways have accepted something lately, and when."""
-        try:
-            kept = json.loads((self._config.home / "told.json").read_text(encoding="ascii"))
-            at = {name: datetime.fromisoformat(kept[name]) for name in self.ways if name in kept}
-        except (OSError, ValueError, TypeError):
-            return {}
-        return {name: one for name, one in at.items() if self._now() - one < LATELY}
+        kept = moments.read(self._config.home / MARK)
+        return {name: kept[name] for name in self.ways if name in kept and self._now() - kept[name] < LATELY}
 
     def _note_worked(self, name: str) -> None:
         """A message went that way."""
-        path = self._config.home / "told.json"
-        try:
-            kept = json.loads(path.read_text(encoding="ascii"))
-        except (OSError, ValueError):
-            kept = {}
-        with contextlib.suppress(OSError):
-            fresh = path.with_name("told.json.new")
-            fresh.write_text(json.dumps({**kept, name: self._now().isoformat()}), encoding="ascii")
-            fresh.replace(path)
+        moments.note(self._config.home / MARK, name, self._now())
 
     def test(self, to: Sequence[str]) -> dict[str, MailError | None]:
         """Send a message that says that it is a test through every way there is: what went wrong with each, None for nothing."""

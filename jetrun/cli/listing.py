@@ -48,9 +48,14 @@ def rows_of(journal: Journal, *, everything: bool) -> list[dict[str, Any]]:
 
 def guardian_of(journal: Journal, run: RunId) -> int | None:
     """The pid of the run's guardian while it lives on this machine."""
-    kept = journal.newest(run, Kind.GUARDED)
-    found = Owner.from_text(kept["owner"]) if kept else None
+    found = newest_guardian(journal, run)
     return found.pid if found is not None and found.is_alive() else None
+
+
+def newest_guardian(journal: Journal, run: RunId) -> Owner | None:
+    """The process that the journal knows as the run's guardian, wherever it is, and whether or not it lives."""
+    kept = journal.newest(run, Kind.GUARDED)
+    return Owner.from_text(kept["owner"]) if kept else None
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:

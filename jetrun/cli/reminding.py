@@ -9,11 +9,10 @@ import os
 import socket
 import sys
 
-from jetrun.cli.listing import guardian_of
+from jetrun.cli.listing import guardian_of, newest_guardian
 from jetrun.engine.guardian import DONE, UNTOLD
 from jetrun.errors import JetrunError, UsageError
 from jetrun.guarantee.lifecycle import Kind, RunState
-from jetrun.journal.owner import Owner
 from jetrun.journal.store import RunRow
 from jetrun.wiring import House, job_of
 
@@ -54,9 +53,7 @@ def _unfinished(house: House) -> list[tuple[RunRow, str]]:
 
 def _retried(house: House, row: RunRow, state: RunState) -> str:
     """Begin a new try, unless one is under way or the user wants none: what to say of it."""
-    kept = house.journal.newest(row.run, Kind.GUARDED)
-    guard = Owner.from_text(kept["owner"]) if kept else None
-    for one in (guard, row.owner):
+    for one in (newest_guardian(house.journal, row.run), row.owner):
         if one is not None and one.is_alive() is not False:
             # None: on another host of the same home, where it may well live.
             return f"; process {one.pid} on {one.host} goes on trying"

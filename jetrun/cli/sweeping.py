@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +13,7 @@ from jetrun.engine.reaper import Sweep, reap_once
 from jetrun.engine.reaping import Fate, Reaped
 from jetrun.guarantee.lifecycle import RunState
 from jetrun.guarantee.power import RunId
+from jetrun.journal import moments
 from jetrun.wiring import job_of
 
 if TYPE_CHECKING:
@@ -64,7 +62,7 @@ class Sweeper:
         )
         house.telling.send_due(self._screen)
         if not self._dry_run:
-            self._note_sweep()
+            moments.note(house.config.home / MARK, self._choice.name, house.clock.now())
         return rows
 
     def said(self, rows: Sequence[Reaped]) -> str:
@@ -110,20 +108,7 @@ class Sweeper:
             document["unproven"] = {**span, "cost": cost, "unit": self._choice.profile.unit}
         telling.announce(run, kind, f"reaper {kind} {which}", document, to, self._screen)
 
-    def _note_sweep(self) -> None:
-        """Keep that this cloud was swept from here."""
-        path = self._house.config.home / MARK
-        kept = {**last_sweeps(self._house.config.home), self._choice.name: self._house.clock.now()}
-        with contextlib.suppress(OSError):
-            fresh = path.with_name(f"{MARK}.{os.getpid()}")
-            fresh.write_text(json.dumps({name: at.isoformat() for name, at in kept.items()}), encoding="utf-8")
-            fresh.replace(path)
-
 
 def last_sweeps(home: Path) -> Mapping[str, datetime]:
     """When each cloud was last swept from this machine."""
-    try:
-        kept = json.loads((home / MARK).read_text(encoding="utf-8"))
-        return {str(name): datetime.fromisoformat(at) for name, at in kept.items()}
-    except (OSError, ValueError, AttributeError, TypeError):
-        return {}
+    return moments.read(home / MARK)

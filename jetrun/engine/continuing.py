@@ -79,7 +79,6 @@ def look_again(context: RunContext) -> None:
 
     Raises:
         InstanceInUse: as above.
-        Interrupted: somebody asked the run to end.
     """
     if context.ours_at is not None and abs((context.clock.now() - context.ours_at).total_seconds()) < OURS_S:
         return

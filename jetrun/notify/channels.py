@@ -54,7 +54,8 @@ def push(to: Channel, *, title: str, body: str, urgent: bool) -> None:
     """Push one message.
 
     Raises:
-        MailError: the channel has not taken it; permanent where its kind is not known, or apprise is not installed.
+        MailError: the channel has not taken it, its kind is not known, or apprise is not installed; never permanent, since a line of
+            the configuration mends each.
     """
     try:
         import apprise  # noqa: PLC0415 - costly, and an extra
